@@ -1,0 +1,3 @@
+"""Semantic search over OMOP concepts inside PostgreSQL."""
+
+__version__ = "0.1.0"
