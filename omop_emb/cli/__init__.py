@@ -1,0 +1,5 @@
+"""The command line ``omop-emb-admin``."""
+
+from omop_emb.cli.root import main
+
+__all__ = ["main"]

@@ -1,0 +1,46 @@
+"""The command group: options that all commands share, and how errors are shown."""
+
+import sys
+from typing import Any
+
+import click
+
+from omop_emb import __version__
+from omop_emb.cli import configuring, installing, local, querying
+from omop_emb.errors import OmopEmbError
+
+
+class AdminGroup(click.Group):
+    """Shows an OmopEmbError as one line on stderr, with its hint below, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except OmopEmbError as error:
+            click.echo(f"error: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"hint: {error.hint}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=AdminGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="omop-emb-admin")
+@click.option("--dsn", envvar="OMOP_EMB_DSN", show_envvar=True, help="Connection string or URL; default: PG* variables.")
+@click.pass_context
+def main(ctx: click.Context, dsn: str | None) -> None:
+    """Semantic search over OMOP concepts inside PostgreSQL."""
+    ctx.obj = dsn
+
+
+for command in (
+    installing.migrate,
+    configuring.configure,
+    querying.index,
+    querying.search,
+    querying.status,
+    local.embedder,
+    local.demo,
+    installing.uninstall,
+):
+    main.add_command(command)

@@ -1,0 +1,42 @@
+"""Connections: where they go and what is said when they fail."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from omop_emb.errors import OmopEmbError
+
+
+def connect(dsn: str | None, *, autocommit: bool = False) -> psycopg.Connection:
+    """Return a connection to ``dsn`` (a libpq connection string or URL); without one the PG* variables decide."""
+    try:
+        return psycopg.connect(dsn or "", autocommit=autocommit, application_name="omop_emb")
+    except psycopg.Error as error:
+        raise OmopEmbError(
+            f"cannot connect to PostgreSQL: {' '.join(str(error).split())}",
+            "Give --dsn, or set OMOP_EMB_DSN or the PGHOST, PGPORT, PGUSER and PGDATABASE variables.",
+        ) from error
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn an error of the database into one line and its hint."""
+    try:
+        yield
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.InvalidSchemaName,
+    ) as error:
+        message = str(error.diag.message_primary)
+        if "omop_emb" not in message:
+            raise OmopEmbError(message, error.diag.message_hint) from error
+        raise OmopEmbError("omop_emb is not installed in this database", "Run omop-emb-admin migrate first.") from error
+    except psycopg.Error as error:
+        message = error.diag.message_primary or " ".join(str(error).split())
+        if error.diag.sqlstate == "42501":
+            raise OmopEmbError(
+                message, "Connect as a member of omop_emb_admin, or of omop_emb_reader to search."
+            ) from error
+        raise OmopEmbError(message, error.diag.message_hint) from error

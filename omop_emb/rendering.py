@@ -1,0 +1,45 @@
+"""The replaceable SQL: files of ``sql/`` with their placeholders filled in, in the order in which they are applied."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from psycopg import sql
+
+from omop_emb import __version__
+from omop_emb.resources import PACKAGE, SQL
+
+PLACEHOLDER = re.compile(r"\{\{ (include )?([^ ]+) \}\}")
+
+
+def quote_identifier(name: str) -> str:
+    """Return an SQL identifier, quoted as PostgreSQL does it for a psql script or a dump."""
+    return sql.Identifier(name).as_string(None)
+
+
+def render(path: Path, *, cdm_schema: str, vector_schema: str) -> str:
+    """Return the text of an SQL file.
+
+    ``{{ cdm }}`` and ``{{ vector }}`` become the quoted schemas of the vocabulary and of pgvector, ``{{ version }}``
+    the version of this package, and ``{{ include omop_emb/... }}`` the text of that file of this package.
+    """
+    values = {
+        "cdm": quote_identifier(cdm_schema),
+        "vector": quote_identifier(vector_schema),
+        "version": __version__,
+    }
+
+    def replacement(match: re.Match[str]) -> str:
+        if match[1]:
+            return (PACKAGE.parent / match[2]).read_text(encoding="utf-8")
+        return values[match[2]]
+
+    return PLACEHOLDER.sub(replacement, path.read_text(encoding="utf-8"))
+
+
+def replaceable_files() -> Iterator[Path]:
+    """Yield the files that follow the migrations: functions, views, triggers, then who may use them."""
+    for folder in ("functions", "views", "triggers"):
+        yield from sorted((SQL / folder).glob("*.sql"))
+    yield SQL / "privileges.sql"
+    yield SQL / "search_functions.sql"

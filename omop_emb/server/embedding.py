@@ -1,0 +1,292 @@
+"""From role to prefix to request to checked vectors: the one place where this rule is written.
+
+``embed`` and ``embed_each`` are given the settings of a configuration and three callables, so that the same rule
+runs inside a database function and in a Python process:
+
+- ``post(url, headers, body, timeout)`` sends a request and returns (status, headers with lower-case names, body);
+- ``pause(seconds)`` waits;
+- ``clock()`` returns seconds.
+"""
+
+import base64
+import binascii
+import http.client
+import json
+import math
+import os
+import random
+import re
+import struct
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+DOCUMENT = "document"
+QUERY = "query"
+
+MAX_CHARACTERS = 32768
+PROBE_TEXT = "diabetes"
+LARGEST_COMPONENT = {"vector": 3.4028235e38, "halfvec": 65504.0}
+RESERVED_PARAMS = ("model", "input")
+# Rejections of the request as a whole, whatever texts it holds.
+NOT_ABOUT_TEXTS = (401, 403, 404, 405, 407, 408, 429, 503)
+
+Post = Callable[[str, Mapping[str, str], bytes, float], Tuple[int, Mapping[str, str], bytes]]
+Pause = Callable[[float], None]
+Clock = Callable[[], float]
+Settings = Mapping[str, Any]
+
+
+class EmbeddingError(Exception):
+    """A text could not be embedded.
+
+    ``sqlstate`` is OE003 (unreachable, timeout, non-2xx), OE004 (a reply that makes no sense) or OE005 (a bad text).
+    ``about_texts`` is true when the texts of the request may be the reason, so that a smaller batch is worth a try.
+    """
+
+    def __init__(self, sqlstate: str, message: str, hint: str, about_texts: bool = False) -> None:
+        Exception.__init__(self, message)
+        self.sqlstate = sqlstate
+        self.message = message
+        self.hint = hint
+        self.about_texts = about_texts
+
+
+def prefixed(settings: Settings, role: str, texts: Sequence[str]) -> List[str]:
+    """Return the texts as they are sent: the role's prefix, verbatim, then the text, verbatim."""
+    prefix = settings[role + "_prefix"]
+    return [prefix + text for text in texts]
+
+
+def request_body(settings: Settings, role: str, texts: Sequence[str]) -> bytes:
+    """Return the JSON body of an OpenAI-compatible embeddings request for one batch in one role."""
+    body: Dict[str, Any] = {"encoding_format": "base64"}
+    params = settings[role + "_params"]
+    body.update(json.loads(params) if isinstance(params, str) else params or {})
+    body["model"] = settings["model"]
+    body["input"] = prefixed(settings, role, texts)
+    return json.dumps(body).encode("utf-8")
+
+
+def request_headers(settings: Settings) -> Dict[str, str]:
+    """Return the headers of a request, with the secret that ``api_key_name`` names in the environment."""
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    name = settings["api_key_name"]
+    if name:
+        secret = os.environ.get(name)
+        if not secret:
+            raise EmbeddingError(
+                "OE003",
+                "the secret %r that api_key_name names is not set where the request is sent from" % name,
+                "Set the environment variable %s for the PostgreSQL server (on Debian in"
+                " /etc/postgresql/VERSION/CLUSTER/environment) and restart it." % name,
+            )
+        headers["Authorization"] = "Bearer " + secret
+    return headers
+
+
+def check_text(text: Any) -> None:
+    """Raise OE005 for a text that is empty, blank, too long or not a text."""
+    if not isinstance(text, str) or not text.strip():
+        raise EmbeddingError("OE005", "the text to embed is empty", "Pass a text with at least one visible character.")
+    if len(text) > MAX_CHARACTERS:
+        raise EmbeddingError(
+            "OE005",
+            "the text to embed has %d characters, the limit is %d" % (len(text), MAX_CHARACTERS),
+            "Embedding models read a few hundred words: pass the part that says what is searched for.",
+        )
+
+
+def decode_vector(value: Any) -> List[float]:
+    """Return one vector of a reply, from base64 (little-endian float32) or from a list of numbers."""
+    if isinstance(value, str):
+        raw = base64.b64decode(value, validate=True)
+        return list(struct.unpack("<%df" % (len(raw) // 4), raw))
+    if not isinstance(value, list):
+        raise TypeError("an embedding is %s, neither a list of numbers nor base64" % type(value).__name__)
+    return value
+
+
+def check_vector(settings: Settings, vector: List[float]) -> List[float]:
+    """Return the vector, of length 1 for inner_product; ValueError for a wrong length, NaN, infinity or all zeros."""
+    wanted = settings["dimensions"]
+    if wanted is not None and len(vector) != wanted:
+        raise ValueError("a vector has %d dimensions, the configuration says %d" % (len(vector), wanted))
+    if not vector:
+        raise ValueError("a vector has no dimensions")
+    if not math.isfinite(sum(vector)):
+        raise ValueError("a vector holds NaN or infinity")
+    limit = LARGEST_COMPONENT[settings["storage"]]
+    if max(vector) > limit or min(vector) < -limit:
+        raise ValueError("a vector holds a number beyond %g, which %s cannot store" % (limit, settings["storage"]))
+    if settings["distance"] in ("cosine", "inner_product"):
+        length = math.sqrt(sum([value * value for value in vector]))
+        if not length:
+            raise ValueError("a vector holds only zeros, which has no direction to compare")
+        if settings["distance"] == "inner_product":
+            return [value / length for value in vector]
+    return vector
+
+
+def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[float]]:
+    """Return the checked vectors of a reply in the order of the texts, by the reply's ``index`` fields."""
+    try:
+        items = json.loads(reply.decode("utf-8"))["data"]
+        if not isinstance(items, list) or len(items) != expected:
+            found = len(items) if isinstance(items, list) else type(items).__name__
+            raise ValueError("%s vectors for %d texts" % (found, expected))
+        vectors: List[Optional[List[float]]] = [None] * expected
+        for position, item in enumerate(items):
+            index = item.get("index", position)
+            if type(index) is not int or not 0 <= index < expected or vectors[index] is not None:
+                raise ValueError("index %r among %d vectors" % (index, expected))
+            vectors[index] = check_vector(settings, decode_vector(item["embedding"]))
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error, binascii.Error, RecursionError) as error:
+        reason = "no field %s" % error if isinstance(error, KeyError) else str(error)
+        raise EmbeddingError(
+            "OE004",
+            "the endpoint %s answered what is not a list of embeddings: %s" % (settings["api_base"], reason),
+            "Check that api_base is the base URL of an OpenAI-compatible API (it usually ends in /v1) and that model"
+            " %r is an embedding model with the configured dimensions." % settings["model"],
+            about_texts=True,
+        ) from None
+    return [vector for vector in vectors if vector is not None]
+
+
+def endpoint_words(reply: bytes, texts: Sequence[str]) -> str:
+    """Return the start of an error reply in one line, without the texts that were sent."""
+    words = reply[:4000].decode("utf-8", "replace")
+    try:
+        parsed = json.loads(reply.decode("utf-8"))
+        error = parsed.get("error", parsed.get("message", parsed.get("detail", words)))
+        words = error.get("message", words) if isinstance(error, dict) else str(error)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    for text in texts:
+        if len(text) > 2:
+            words = words.replace(text, "...").replace(json.dumps(text)[1:-1], "...")
+    words = " ".join(re.sub(r"<[^>]*>", " ", str(words)).split())
+    return words if len(words) <= 300 else words[:300] + "..."
+
+
+def retry_after(headers: Mapping[str, str]) -> Optional[float]:
+    """Return the seconds of a Retry-After header, None when there is none that is a number."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def unreachable(settings: Settings, reason: str, hint: str = "") -> EmbeddingError:
+    """Return the OE003 error for an endpoint that could not be asked."""
+    return EmbeddingError(
+        "OE003",
+        "the endpoint %s could not be reached: %s" % (settings["api_base"], reason),
+        hint or "Check that it runs and that api_base is right as seen from where the request is sent.",
+    )
+
+
+def embed_batch(
+    settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
+) -> List[List[float]]:
+    """Return one checked vector per text of one batch, after retries with back-off within ``timeout_ms``."""
+    url = settings["api_base"].rstrip("/") + "/embeddings"
+    headers = request_headers(settings)
+    body = request_body(settings, role, texts)
+    deadline = clock() + settings["timeout_ms"] / 1000.0
+    attempt = 0
+    while True:
+        attempt += 1
+        backoff = min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
+        about_texts = False
+        try:
+            status, reply_headers, reply = post(url, headers, body, deadline - clock())
+        except TimeoutError:
+            raise unreachable(
+                settings,
+                "no answer within timeout_ms = %d" % settings["timeout_ms"],
+                "Raise timeout_ms, lower batch_size, or check what keeps the endpoint busy.",
+            ) from None
+        except ConnectionRefusedError:
+            raise unreachable(settings, "connection refused") from None
+        except (OSError, http.client.HTTPException) as error:
+            failure = unreachable(settings, str(error) or type(error).__name__)
+            final = attempt > settings["max_retries"] or "certificate" in str(error).lower()
+        else:
+            if 200 <= status < 300:
+                return parse_reply(settings, reply, len(texts))
+            about_texts = status not in NOT_ABOUT_TEXTS
+            failure = EmbeddingError(
+                "OE003",
+                "the endpoint %s answered HTTP %d: %s" % (settings["api_base"], status, endpoint_words(reply, texts)),
+                "Check model %r, the %s_prefix %r and the request settings of the configuration."
+                % (settings["model"], role, settings[role + "_prefix"]),
+                about_texts,
+            )
+            if status in (429, 503):
+                wanted = retry_after(reply_headers)
+                backoff, final = backoff if wanted is None else wanted, False
+            else:
+                final = status < 500 or attempt > settings["max_retries"]
+        if final or clock() + backoff >= deadline:
+            raise failure
+        pause(backoff)
+
+
+def embed(
+    settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
+) -> List[List[float]]:
+    """Return one checked vector per text, sent in batches of ``batch_size``; the first error ends it."""
+    for text in texts:
+        check_text(text)
+    vectors: List[List[float]] = []
+    for start in range(0, len(texts), settings["batch_size"]):
+        batch = texts[start : start + settings["batch_size"]]
+        vectors.extend(embed_batch(settings, role, batch, post, pause, clock))
+    return vectors
+
+
+def embed_each(
+    settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
+) -> List[Tuple[Optional[List[float]], Optional[str]]]:
+    """Return (vector, None) or (None, what is wrong) for each text: a bad text doesn't take its batch with it.
+
+    A batch that fails is halved until the bad text stands alone, but only after a harmless text was embedded:
+    when that fails too, the endpoint or the configuration is wrong and the error is raised.
+    """
+    results: List[Tuple[Optional[List[float]], Optional[str]]] = [(None, None)] * len(texts)
+    sound: List[int] = []
+    for position, text in enumerate(texts):
+        try:
+            check_text(text)
+            sound.append(position)
+        except EmbeddingError as error:
+            results[position] = (None, error.message)
+    pending = [sound[start : start + settings["batch_size"]] for start in range(0, len(sound), settings["batch_size"])]
+    endpoint_works = False
+    while pending:
+        batch = pending.pop()
+        try:
+            vectors = embed_batch(settings, role, [texts[position] for position in batch], post, pause, clock)
+        except EmbeddingError as error:
+            if not error.about_texts:
+                raise
+            if not endpoint_works:
+                try:
+                    embed_batch(settings, role, [PROBE_TEXT], post, pause, clock)
+                except EmbeddingError:
+                    raise error from None
+                endpoint_works = True
+            if len(batch) == 1:
+                results[batch[0]] = (None, error.message)
+            else:
+                middle = len(batch) // 2
+                pending += [batch[:middle], batch[middle:]]
+        else:
+            endpoint_works = True
+            for position, vector in zip(batch, vectors):
+                results[position] = (vector, None)
+    return results
+
+
+def vector_literal(vector: Sequence[float]) -> str:
+    """Return pgvector's text form; nine digits keep every float32 exactly."""
+    return "[" + (",".join(["%.9g"] * len(vector)) % tuple(vector)) + "]"

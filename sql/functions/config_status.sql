@@ -1,0 +1,58 @@
+CREATE OR REPLACE FUNCTION omop_emb.config_status()
+    RETURNS TABLE (name text, is_active boolean, concepts_in_scope bigint, indexed bigint, pending bigint, stale bigint,
+        failed bigint, oldest_pending timestamptz, index_valid boolean, triggers_installed boolean, last_error text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    c omop_emb.config;
+BEGIN
+    FOR c IN SELECT * FROM omop_emb.config ORDER BY name LOOP
+        -- Compared with the vocabulary itself, since a restore or a disabled trigger queues nothing.
+        RETURN QUERY EXECUTE format($sql$
+            WITH source AS MATERIALIZED (
+                SELECT v.* FROM omop_emb.vocabulary_concept(NULL) v WHERE omop_emb.in_scope($1, v)
+            ), source_term AS MATERIALIZED (
+                SELECT t.concept_id, t.kind, t.text
+                FROM omop_emb.vocabulary_term(NULL) t
+                JOIN source s ON s.concept_id = t.concept_id
+                WHERE $1.synonyms OR t.kind = 'name'
+            ), searchable AS MATERIALIZED (
+                SELECT w.concept_id, w.kind, w.text
+                FROM omop_emb.wanted_term($1) w
+                JOIN omop_emb.%1$I e ON e.text_hash = w.text_hash AND e.live
+            ), pending AS (
+                SELECT count(DISTINCT d.concept_id) AS concepts
+                FROM (SELECT * FROM source_term EXCEPT SELECT * FROM searchable) d
+            ), stale AS (
+                SELECT count(DISTINCT d.concept_id) AS concepts
+                FROM (
+                    SELECT l.concept_id FROM (SELECT * FROM searchable EXCEPT SELECT * FROM source_term) l
+                    UNION ALL
+                    SELECT m.concept_id
+                    FROM omop_emb.concept m
+                    LEFT JOIN source s ON s.concept_id = m.concept_id
+                    WHERE omop_emb.in_scope($1, m) AND s IS DISTINCT FROM m
+                        AND EXISTS (SELECT FROM searchable l WHERE l.concept_id = m.concept_id)
+                ) d
+            ), failed AS (
+                SELECT count(DISTINCT w.concept_id) AS concepts
+                FROM omop_emb.failure f
+                JOIN omop_emb.wanted_term($1) w ON w.text_hash = f.text_hash
+                WHERE f.config_id = $1.config_id
+            )
+            SELECT $1.name, $1.is_active, (SELECT count(*) FROM source),
+                (SELECT count(*) FROM source) - pending.concepts, pending.concepts, stale.concepts, failed.concepts,
+                (SELECT min(q.queued_at) FROM omop_emb.queue q),
+                coalesce((SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%2$L)), false),
+                omop_emb.triggers_installed(),
+                (SELECT f.error FROM omop_emb.failure f WHERE f.config_id = $1.config_id
+                    ORDER BY f.failed_at DESC LIMIT 1)
+            FROM pending, stale, failed
+            $sql$, omop_emb.embedding_table(c), format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) USING c;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.config_status() IS 'The rows of the view omop_emb.status';

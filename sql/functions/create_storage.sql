@@ -1,0 +1,24 @@
+CREATE OR REPLACE FUNCTION omop_emb.create_storage(c omop_emb.config) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format($sql$
+        CREATE TABLE omop_emb.%I (
+            text_hash bytea PRIMARY KEY,
+            live boolean NOT NULL DEFAULT true,
+            embedded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+            embedding {{ vector }}.%I(%s) NOT NULL
+        )$sql$, omop_emb.embedding_table(c), c.storage, c.dimensions);
+    EXECUTE format('COMMENT ON TABLE omop_emb.%I IS %L', omop_emb.embedding_table(c),
+        format('Document vectors of configuration %s; those that are not live belong to texts no longer in use', c.name));
+    INSERT INTO omop_emb.storage
+        (config_id, model, dimensions, document_prefix, document_params, distance, storage)
+    VALUES (c.config_id, c.model, c.dimensions, c.document_prefix, c.document_params, c.distance, c.storage);
+    PERFORM omop_emb.build_hnsw(c);
+    PERFORM omop_emb.create_nearest(c);
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.create_storage(omop_emb.config) IS
+    'Make the table, the HNSW index and the search function of a new configuration';

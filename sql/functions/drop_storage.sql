@@ -1,0 +1,13 @@
+CREATE OR REPLACE FUNCTION omop_emb.drop_storage(c omop_emb.config) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('DROP FUNCTION IF EXISTS omop_emb.%I', 'nearest_' || c.config_id);
+    EXECUTE format('DROP TABLE IF EXISTS omop_emb.%I', omop_emb.embedding_table(c));
+    DELETE FROM omop_emb.storage s WHERE s.config_id = c.config_id;
+    DELETE FROM omop_emb.failure f WHERE f.config_id = c.config_id;
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.drop_storage(omop_emb.config) IS 'Drop what create_storage made for the configuration';

@@ -1,0 +1,82 @@
+CREATE OR REPLACE FUNCTION omop_emb.reconcile(concept_ids int[] DEFAULT NULL)
+    RETURNS TABLE (config_id int, removed bigint, reused bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted_ids int[] := reconcile.concept_ids;
+    wanted_range int8multirange;
+    touched bytea[];
+    touched_now bytea[];
+    started timestamptz;
+    c omop_emb.config;
+BEGIN
+    IF to_regclass('{{ cdm }}.concept') IS NULL THEN
+        RAISE EXCEPTION 'the vocabulary table %.concept does not exist', $name${{ cdm }}$name$
+            USING ERRCODE = 'OE005',
+                HINT = 'Restore it, or run omop-emb-admin migrate --cdm-schema with the schema that holds it now.';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('omop_emb'), hashtext('reconcile'));
+    started := clock_timestamp();
+
+    IF wanted_ids IS NULL THEN
+        DELETE FROM omop_emb.queue;
+    ELSE
+        SELECT range_agg(int8range(i, i + 1::bigint)) INTO wanted_range FROM unnest(wanted_ids) i WHERE i IS NOT NULL;
+        UPDATE omop_emb.queue SET concept_ids = concept_ids - wanted_range WHERE concept_ids && wanted_range;
+        DELETE FROM omop_emb.queue WHERE isempty(concept_ids);
+    END IF;
+
+    WITH source AS MATERIALIZED (
+        SELECT * FROM omop_emb.vocabulary_concept(wanted_ids)
+    ), gone AS (
+        DELETE FROM omop_emb.concept m
+        WHERE (wanted_ids IS NULL OR m.concept_id = ANY (wanted_ids))
+            AND NOT EXISTS (SELECT FROM source s WHERE s.concept_id = m.concept_id)
+    )
+    INSERT INTO omop_emb.concept
+    SELECT s.*
+    FROM source s
+    LEFT JOIN omop_emb.concept m ON m.concept_id = s.concept_id
+    WHERE m.concept_id IS NULL OR m IS DISTINCT FROM s::omop_emb.concept
+    ON CONFLICT (concept_id) DO UPDATE SET
+        concept_name = excluded.concept_name, domain_id = excluded.domain_id,
+        vocabulary_id = excluded.vocabulary_id, concept_class_id = excluded.concept_class_id,
+        concept_code = excluded.concept_code, standard_concept = excluded.standard_concept,
+        is_valid = excluded.is_valid;
+
+    WITH source AS MATERIALIZED (
+        SELECT * FROM omop_emb.vocabulary_term(wanted_ids)
+    ), gone AS (
+        DELETE FROM omop_emb.term t
+        WHERE (wanted_ids IS NULL OR t.concept_id = ANY (wanted_ids))
+            AND NOT EXISTS (
+                SELECT FROM source s WHERE s.concept_id = t.concept_id AND s.kind = t.kind AND s.text = t.text)
+        RETURNING t.text_hash
+    ), come AS (
+        INSERT INTO omop_emb.term (text_hash, concept_id, kind, text)
+        SELECT sha256(convert_to(s.text, 'UTF8')), s.concept_id, s.kind, s.text
+        FROM source s
+        WHERE NOT EXISTS (
+            SELECT FROM omop_emb.term t WHERE t.concept_id = s.concept_id AND t.kind = s.kind AND t.text = s.text)
+        ON CONFLICT DO NOTHING
+        RETURNING text_hash
+    )
+    SELECT array_agg(h.text_hash) INTO touched_now
+    FROM (SELECT text_hash FROM gone UNION ALL SELECT text_hash FROM come) h
+    WHERE wanted_ids IS NOT NULL;
+    IF wanted_ids IS NOT NULL THEN
+        -- The concept may have entered or left a configuration's scope with its texts unchanged.
+        touched := coalesce(touched_now, '{}') || ARRAY(
+            SELECT t.text_hash FROM omop_emb.term t WHERE t.concept_id = ANY (wanted_ids));
+    END IF;
+
+    FOR c IN SELECT * FROM omop_emb.config LOOP
+        RETURN QUERY SELECT c.config_id, r.removed, r.reused FROM omop_emb.refresh_live(c, touched, started) r;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.reconcile(int[]) IS
+    'Bring concepts, terms and the set of live vectors in line with the vocabulary, without calling a model';

@@ -1,0 +1,34 @@
+CREATE OR REPLACE FUNCTION omop_emb.refresh_live(
+        c omop_emb.config, touched bytea[], since timestamptz, OUT removed bigint, OUT reused bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- A vector whose text nobody uses any more leaves the HNSW index but is kept: the text may come back.
+    EXECUTE format($sql$
+        WITH gone AS (
+            UPDATE omop_emb.%1$I e SET live = false
+            WHERE e.live AND ($2 IS NULL OR e.text_hash = ANY ($2))
+                AND NOT EXISTS (SELECT FROM omop_emb.wanted_term($1) w WHERE w.text_hash = e.text_hash)
+            RETURNING e.text_hash
+        ), back AS (
+            UPDATE omop_emb.%1$I e SET live = true
+            WHERE NOT e.live AND ($2 IS NULL OR e.text_hash = ANY ($2))
+                AND EXISTS (SELECT FROM omop_emb.wanted_term($1) w WHERE w.text_hash = e.text_hash)
+            RETURNING e.text_hash
+        )
+        SELECT (SELECT count(*) FROM gone), count(*)
+        FROM omop_emb.wanted_term($1) w
+        JOIN omop_emb.term t ON t.text_hash = w.text_hash AND t.concept_id = w.concept_id AND t.kind = w.kind
+        JOIN omop_emb.%1$I e ON e.text_hash = w.text_hash
+        WHERE (t.added_at >= $3 OR e.text_hash IN (SELECT b.text_hash FROM back b))
+            AND ($2 IS NULL OR w.text_hash = ANY ($2))
+        $sql$, omop_emb.embedding_table(c)) INTO removed, reused USING c, touched, since;
+    DELETE FROM omop_emb.failure f
+    WHERE f.config_id = c.config_id
+        AND NOT EXISTS (SELECT FROM omop_emb.wanted_term(c) w WHERE w.text_hash = f.text_hash);
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.refresh_live(omop_emb.config, bytea[], timestamptz) IS
+    'Mark which vectors of the configuration belong to a text in use: all of them, or those of the given hashes';

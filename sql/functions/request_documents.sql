@@ -1,0 +1,25 @@
+CREATE OR REPLACE FUNCTION omop_emb.request_documents(config omop_emb.config, texts text[])
+    RETURNS SETOF omop_emb.answer
+LANGUAGE plpython3u VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $python${{ include omop_emb/server/embedding.py }}
+{{ include omop_emb/server/transport.py }}
+
+def check():
+    plpy.execute("SELECT 1")
+
+
+try:
+    results = embed_each(
+        config, DOCUMENT, texts, make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
+    )
+except EmbeddingError as problem:
+    return [(None, None, problem.message, problem.sqlstate, problem.hint)]
+return [
+    (number, None if vector is None else vector_literal(vector), failure, None, None)
+    for number, (vector, failure) in enumerate(results, 1)
+]
+$python$;
+
+COMMENT ON FUNCTION omop_emb.request_documents(omop_emb.config, text[]) IS
+    'One answer per text, in the DOCUMENT role; a single one with an sqlstate when the endpoint failed';

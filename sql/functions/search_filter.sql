@@ -1,0 +1,39 @@
+CREATE OR REPLACE FUNCTION omop_emb.search_filter(
+    c omop_emb.config, k int, domains text[], vocabularies text[], concept_classes text[], standard_only boolean,
+    include_invalid boolean, ancestor_concept_id int, excluded_concept_id int) RETURNS omop_emb.search_filter
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f omop_emb.search_filter;
+BEGIN
+    IF k IS NULL OR k < 1 THEN
+        RAISE EXCEPTION 'k is %, it must be at least 1', coalesce(k::text, 'NULL')
+            USING ERRCODE = 'OE005', HINT = 'k is the number of concepts to return.';
+    END IF;
+    -- Concepts outside the configuration's scope may share a text with one inside.
+    f.domains := omop_emb.intersection(search_filter.domains, c.domains);
+    f.vocabularies := omop_emb.intersection(search_filter.vocabularies, c.vocabularies);
+    f.concept_classes := omop_emb.intersection(search_filter.concept_classes, c.concept_classes);
+    f.standard_only := coalesce(search_filter.standard_only, false) OR c.standard_only;
+    f.include_invalid := coalesce(search_filter.include_invalid, false) AND c.include_invalid;
+    f.synonyms := c.synonyms;
+    f.excluded_concept_id := search_filter.excluded_concept_id;
+    IF ancestor_concept_id IS NOT NULL THEN
+        IF to_regclass('{{ cdm }}.concept_ancestor') IS NULL THEN
+            RAISE EXCEPTION 'ancestor_concept_id needs the table %.concept_ancestor, which does not exist',
+                $name${{ cdm }}$name$
+                USING ERRCODE = 'OE005', HINT = 'Load concept_ancestor, or search without ancestor_concept_id.';
+        END IF;
+        f.concept_ids := ARRAY(
+            SELECT a.descendant_concept_id::int
+            FROM {{ cdm }}.concept_ancestor a
+            WHERE a.ancestor_concept_id = search_filter.ancestor_concept_id
+            UNION SELECT search_filter.ancestor_concept_id);
+    END IF;
+    RETURN f;
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.search_filter(omop_emb.config, int, text[], text[], text[], boolean, boolean, int, int) IS
+    'The filter of a search within the scope of a configuration; OE005 for arguments that make no sense';

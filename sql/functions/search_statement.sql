@@ -1,0 +1,52 @@
+CREATE OR REPLACE FUNCTION omop_emb.search_statement(c omop_emb.config, exact boolean) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN format($sql$
+        WITH candidate AS MATERIALIZED (
+            SELECT m.concept_id, m.concept_name, m.domain_id, m.vocabulary_id, m.concept_class_id, m.concept_code,
+                m.standard_concept, m.is_valid, t.kind, t.text,
+                e.embedding OPERATOR({{ vector }}.%1$s) $1%2$s AS distance
+            FROM omop_emb.%3$I e
+            JOIN omop_emb.term t ON t.text_hash = e.text_hash
+            JOIN omop_emb.concept m ON m.concept_id = t.concept_id
+            WHERE e.live
+                AND (($4).domains IS NULL OR m.domain_id = ANY (($4).domains))
+                AND (($4).vocabularies IS NULL OR m.vocabulary_id = ANY (($4).vocabularies))
+                AND (($4).concept_classes IS NULL OR m.concept_class_id = ANY (($4).concept_classes))
+                AND (NOT ($4).standard_only OR m.standard_concept = 'S')
+                AND (($4).include_invalid OR m.is_valid)
+                AND (($4).synonyms OR t.kind = 'name')
+                AND (($4).concept_ids IS NULL OR m.concept_id IN (SELECT unnest(($4).concept_ids)))
+                AND (($4).excluded_concept_id IS NULL OR m.concept_id <> ($4).excluded_concept_id)
+            %4$s
+        ), folded AS (
+            SELECT DISTINCT ON (f.concept_id) f.*
+            FROM candidate f
+            ORDER BY f.concept_id, f.distance, f.kind, f.text
+        ), ranked AS (
+            SELECT row_number() OVER (ORDER BY r.distance,
+                    CASE r.standard_concept WHEN 'S' THEN 0 WHEN 'C' THEN 1 ELSE 2 END,
+                    r.is_valid DESC, r.concept_id)::int AS rank,
+                r.*
+            FROM folded r
+        )
+        SELECT r.rank, r.concept_id, r.concept_name, r.domain_id, r.vocabulary_id, r.concept_class_id,
+            r.concept_code, r.standard_concept, (%5$s)::double precision, r.text, r.kind
+        FROM ranked r
+        WHERE r.rank <= $2
+        ORDER BY r.rank
+        $sql$,
+    CASE c.distance WHEN 'cosine' THEN '<=>' WHEN 'l2' THEN '<->' WHEN 'l1' THEN '<+>' WHEN 'inner_product' THEN '<#>' END,
+    CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END,
+    omop_emb.embedding_table(c),
+    -- Rows with the same vector as the last candidate must all be candidates, or ties would be broken by chance.
+    CASE WHEN NOT exact THEN format('ORDER BY e.embedding OPERATOR({{ vector }}.%s) $1%s FETCH FIRST ($3) ROWS WITH TIES',
+        CASE c.distance WHEN 'cosine' THEN '<=>' WHEN 'l2' THEN '<->' WHEN 'l1' THEN '<+>' WHEN 'inner_product' THEN '<#>' END,
+        CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END) ELSE '' END,
+    CASE c.distance
+        WHEN 'cosine' THEN 'greatest(0, least(1, 1 - r.distance / 2))'
+        WHEN 'inner_product' THEN 'greatest(0, least(1, (1 - r.distance) / 2))'
+        ELSE '1 / (1 + r.distance)' END);
+
+COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, boolean) IS
+    'The statement that ranks concepts by $1 vector, $2 k, $3 candidates (index scan only) and $4 filter';

@@ -1,0 +1,12 @@
+CREATE OR REPLACE FUNCTION omop_emb.wanted_term(c omop_emb.config)
+    RETURNS TABLE (text_hash bytea, concept_id int, kind text, text text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT t.text_hash, t.concept_id, t.kind, t.text
+    FROM omop_emb.term t
+    JOIN omop_emb.concept m ON m.concept_id = t.concept_id
+    WHERE omop_emb.in_scope(c, m) AND (c.synonyms OR t.kind = 'name');
+END;
+
+COMMENT ON FUNCTION omop_emb.wanted_term(omop_emb.config) IS
+    'The terms that the configuration indexes, by the mirror of the vocabulary';

@@ -1,0 +1,62 @@
+DO $do$
+DECLARE
+    object record;
+    site_table text;
+BEGIN
+    -- Nothing here ever runs as a superuser: the functions run as a role that owns this package and nothing else.
+    EXECUTE 'ALTER SCHEMA omop_emb OWNER TO omop_emb_owner';
+    FOR object IN
+        SELECT format('%I.%I', n.nspname, c.relname) AS name, CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'omop_emb' AND c.relkind IN ('r', 'v')
+    LOOP
+        EXECUTE format('ALTER %s %s OWNER TO omop_emb_owner', object.kind, object.name);
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
+    END LOOP;
+    FOR object IN
+        SELECT format('%I.%I', n.nspname, t.typname) AS name
+        FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace JOIN pg_class c ON c.oid = t.typrelid
+        WHERE n.nspname = 'omop_emb' AND c.relkind = 'c'
+    LOOP
+        EXECUTE format('ALTER TYPE %s OWNER TO omop_emb_owner', object.name);
+    END LOOP;
+    FOR object IN
+        SELECT p.oid::regprocedure AS name
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'omop_emb' OR (n.nspname = 'public' AND p.proname LIKE 'omop\_emb\_%')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO omop_emb_owner', object.name);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
+    END LOOP;
+
+    -- What the functions read of the site.
+    EXECUTE 'GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }} TO omop_emb_owner';
+    FOREACH site_table IN ARRAY ARRAY['concept', 'concept_synonym', 'concept_relationship', 'concept_ancestor'] LOOP
+        IF to_regclass('{{ cdm }}.' || site_table) IS NOT NULL THEN
+            EXECUTE format('GRANT SELECT ON {{ cdm }}.%I TO omop_emb_owner', site_table);
+        END IF;
+    END LOOP;
+END
+$do$;
+
+REVOKE ALL ON SCHEMA omop_emb FROM PUBLIC;
+GRANT USAGE ON SCHEMA omop_emb TO omop_emb_reader, omop_emb_admin;
+GRANT SELECT ON omop_emb.status, omop_emb.failures TO omop_emb_reader, omop_emb_admin;
+GRANT EXECUTE ON FUNCTION
+    public.omop_emb_search(text, int, text[], text[], text[], boolean, boolean, int, text, text),
+    public.omop_emb_similar(int, int, text[], text[], text[], boolean, boolean, int, text),
+    public.omop_emb_embed_query(text),
+    public.omop_emb_version(),
+    omop_emb.config_status()
+    TO omop_emb_reader, omop_emb_admin;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON omop_emb.config TO omop_emb_admin;
+GRANT SELECT ON omop_emb.queue, omop_emb.installation TO omop_emb_admin;
+GRANT EXECUTE ON FUNCTION
+    public.omop_emb_index(int[], int, text),
+    public.omop_emb_embed_document(text),
+    omop_emb.discard(text),
+    omop_emb.begin_index(text),
+    omop_emb.continue_index(text, int),
+    omop_emb.finish_index(text)
+    TO omop_emb_admin;

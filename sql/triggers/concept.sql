@@ -1,0 +1,95 @@
+-- Owned by omop_emb_owner and SECURITY DEFINER: whoever may write the vocabulary needs no right on this package.
+CREATE OR REPLACE FUNCTION omop_emb.concept_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM omop_emb.enqueue(range_agg(int8range(n.concept_id, n.concept_id + 1::bigint)))
+    FROM new_rows n
+    WHERE n.concept_id IS NOT NULL
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION omop_emb.concept_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The usual update changes nothing that matters here, and one pass over each side shows it.
+    IF NOT EXISTS (
+        SELECT n.concept_id, n.concept_name, n.domain_id, n.vocabulary_id, n.concept_class_id, n.concept_code,
+            n.standard_concept, n.invalid_reason
+        FROM new_rows n
+        EXCEPT
+        SELECT o.concept_id, o.concept_name, o.domain_id, o.vocabulary_id, o.concept_class_id, o.concept_code,
+            o.standard_concept, o.invalid_reason
+        FROM old_rows o
+    ) THEN
+        RETURN NULL;
+    END IF;
+
+    -- A concept that is not mirrored may have come into the scope of a configuration by an attribute alone.
+    PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id, d.concept_id + 1::bigint)))
+    FROM (
+        SELECT coalesce(n.concept_id, o.concept_id) AS concept_id
+        FROM new_rows n
+        FULL JOIN old_rows o ON o.concept_id = n.concept_id
+        WHERE n.concept_name IS DISTINCT FROM o.concept_name OR n.concept_id IS NULL OR o.concept_id IS NULL
+            OR ((n.domain_id, n.vocabulary_id, n.concept_class_id, n.standard_concept, n.invalid_reason)
+                IS DISTINCT FROM
+                (o.domain_id, o.vocabulary_id, o.concept_class_id, o.standard_concept, o.invalid_reason)
+                AND NOT EXISTS (SELECT FROM omop_emb.concept m WHERE m.concept_id = n.concept_id))
+    ) d
+    WHERE d.concept_id IS NOT NULL
+    HAVING count(*) > 0;
+
+    DELETE FROM omop_emb.concept m
+    USING old_rows o
+    WHERE m.concept_id = o.concept_id AND NOT EXISTS (SELECT FROM new_rows n WHERE n.concept_id = o.concept_id);
+
+    WITH changed AS MATERIALIZED (
+        SELECT n.concept_id, n.concept_name, n.domain_id, n.vocabulary_id, n.concept_class_id, n.concept_code,
+            n.standard_concept, n.invalid_reason
+        FROM new_rows n
+        EXCEPT
+        SELECT o.concept_id, o.concept_name, o.domain_id, o.vocabulary_id, o.concept_class_id, o.concept_code,
+            o.standard_concept, o.invalid_reason
+        FROM old_rows o
+    )
+    UPDATE omop_emb.concept m
+    SET concept_name = n.concept_name, domain_id = n.domain_id, vocabulary_id = n.vocabulary_id,
+        concept_class_id = n.concept_class_id, concept_code = n.concept_code,
+        standard_concept = omop_emb.flag(n.standard_concept), is_valid = omop_emb.flag(n.invalid_reason) IS NULL
+    FROM changed n
+    WHERE m.concept_id = n.concept_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION omop_emb.concept_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM omop_emb.concept m USING old_rows o WHERE m.concept_id = o.concept_id;
+    PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id, o.concept_id + 1::bigint)))
+    FROM old_rows o
+    WHERE o.concept_id IS NOT NULL
+    HAVING count(*) > 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER omop_emb_inserted AFTER INSERT ON {{ cdm }}.concept
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.concept_inserted();
+CREATE OR REPLACE TRIGGER omop_emb_updated AFTER UPDATE ON {{ cdm }}.concept
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.concept_updated();
+CREATE OR REPLACE TRIGGER omop_emb_deleted AFTER DELETE ON {{ cdm }}.concept
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.concept_deleted();
+CREATE OR REPLACE TRIGGER omop_emb_truncated AFTER TRUNCATE ON {{ cdm }}.concept
+    FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.vocabulary_truncated();

@@ -1,0 +1,64 @@
+CREATE OR REPLACE FUNCTION omop_emb.synonym_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM omop_emb.enqueue(range_agg(int8range(n.concept_id, n.concept_id + 1::bigint)))
+        FROM new_rows n
+        WHERE n.concept_id IS NOT NULL
+        HAVING count(*) > 0;
+    ELSIF TG_OP = 'UPDATE' THEN
+        PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id, d.concept_id + 1::bigint)))
+        FROM (
+            (SELECT n.concept_id, n.concept_synonym_name FROM new_rows n
+                EXCEPT SELECT o.concept_id, o.concept_synonym_name FROM old_rows o)
+            UNION ALL
+            (SELECT o.concept_id, o.concept_synonym_name FROM old_rows o
+                EXCEPT SELECT n.concept_id, n.concept_synonym_name FROM new_rows n)
+        ) d
+        WHERE d.concept_id IS NOT NULL
+        HAVING count(*) > 0;
+    ELSE
+        PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id, o.concept_id + 1::bigint)))
+        FROM old_rows o
+        WHERE o.concept_id IS NOT NULL
+        HAVING count(*) > 0;
+    END IF;
+    -- A synonym that is gone must not be found.
+    IF TG_OP = 'UPDATE' THEN
+        DELETE FROM omop_emb.term t
+        USING (
+            SELECT o.concept_id, o.concept_synonym_name::text AS text FROM old_rows o
+            EXCEPT SELECT n.concept_id, n.concept_synonym_name::text FROM new_rows n
+        ) d
+        WHERE t.concept_id = d.concept_id AND t.kind = 'synonym' AND t.text = d.text
+            AND t.text_hash = sha256(convert_to(d.text, 'UTF8'));
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM omop_emb.term t
+        USING old_rows d
+        WHERE t.concept_id = d.concept_id AND t.kind = 'synonym' AND t.text = d.concept_synonym_name::text
+            AND t.text_hash = sha256(convert_to(d.concept_synonym_name::text, 'UTF8'));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+DO $do$
+BEGIN
+    IF to_regclass('{{ cdm }}.concept_synonym') IS NULL THEN
+        RETURN;
+    END IF;
+    CREATE OR REPLACE TRIGGER omop_emb_inserted AFTER INSERT ON {{ cdm }}.concept_synonym
+        REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.synonym_changed();
+    CREATE OR REPLACE TRIGGER omop_emb_updated AFTER UPDATE ON {{ cdm }}.concept_synonym
+        REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.synonym_changed();
+    CREATE OR REPLACE TRIGGER omop_emb_deleted AFTER DELETE ON {{ cdm }}.concept_synonym
+        REFERENCING OLD TABLE AS old_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.synonym_changed();
+    CREATE OR REPLACE TRIGGER omop_emb_truncated AFTER TRUNCATE ON {{ cdm }}.concept_synonym
+        FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.vocabulary_truncated();
+END
+$do$;

@@ -1,0 +1,135 @@
+CREATE OR REPLACE FUNCTION omop_emb.config_check() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    problem text;
+    advice text := 'See the table of settings in the README.';
+    s omop_emb.storage;
+    vectors bigint;
+BEGIN
+    problem := CASE
+        WHEN NEW.name IS NULL OR NEW.name !~ '\S' THEN 'a configuration needs a name'
+        WHEN NEW.api_base IS NULL OR NEW.api_base !~* '^https?://[^/\s:?#@]+(:\d{1,5})?(/[^\s?#]*)?$'
+            AND NEW.api_base !~* '^https?://\[[0-9a-f:.]+\](:\d{1,5})?(/[^\s?#]*)?$'
+            THEN format('api_base is %s, not an http or https base URL such as http://localhost:11434/v1',
+                coalesce(quote_literal(NEW.api_base), 'NULL'))
+        WHEN substring(NEW.api_base from ':(\d+)(?:/|$)')::int NOT BETWEEN 1 AND 65535
+            THEN format('api_base %L has a port outside 1 to 65535', NEW.api_base)
+        WHEN NEW.model IS NULL OR NEW.model !~ '\S' THEN 'model is empty'
+        WHEN jsonb_typeof(NEW.document_params) <> 'object' OR jsonb_typeof(NEW.query_params) <> 'object'
+            THEN 'document_params and query_params must be JSON objects'
+        WHEN NEW.document_params ?| '{model,input}' OR NEW.query_params ?| '{model,input}'
+            THEN 'document_params and query_params must not set "model" or "input"'
+        WHEN NEW.api_key_name !~ '^([A-Z][A-Z0-9_]*_API_KEY|OMOP_EMB_[A-Z0-9_]+)$'
+            THEN 'api_key_name must be the name of an environment variable: ..._API_KEY or OMOP_EMB_..., in capitals'
+        WHEN NEW.batch_size NOT BETWEEN 1 AND 2048 THEN format('batch_size is %s, not 1 to 2048', NEW.batch_size)
+        WHEN NEW.timeout_ms NOT BETWEEN 1 AND 3600000
+            THEN format('timeout_ms is %s, not 1 to 3600000', NEW.timeout_ms)
+        WHEN NEW.max_retries NOT BETWEEN 0 AND 100 THEN format('max_retries is %s, not 0 to 100', NEW.max_retries)
+        WHEN NEW.distance IS NULL OR NEW.distance NOT IN ('cosine', 'l2', 'l1', 'inner_product')
+            THEN format('distance is %s, not cosine, l2, l1 or inner_product', coalesce(quote_literal(NEW.distance), 'NULL'))
+        WHEN NEW.storage IS NULL OR NEW.storage NOT IN ('vector', 'halfvec')
+            THEN format('storage is %s, not vector or halfvec', coalesce(quote_literal(NEW.storage), 'NULL'))
+        WHEN NEW.hnsw_m NOT BETWEEN 2 AND 100 THEN format('hnsw_m is %s, not 2 to 100', NEW.hnsw_m)
+        WHEN NEW.hnsw_ef_construction NOT BETWEEN greatest(4, 2 * NEW.hnsw_m) AND 1000
+            THEN format('hnsw_ef_construction is %s, not %s (twice hnsw_m) to 1000', NEW.hnsw_ef_construction,
+                greatest(4, 2 * NEW.hnsw_m))
+        WHEN NEW.hnsw_ef_search NOT BETWEEN 1 AND 1000
+            THEN format('hnsw_ef_search is %s, not 1 to 1000', NEW.hnsw_ef_search)
+        WHEN NEW.dimensions < 1 THEN format('dimensions is %s', NEW.dimensions)
+    END;
+
+    IF problem IS NULL AND TG_OP = 'UPDATE' THEN
+        IF NEW.config_id <> OLD.config_id THEN
+            problem := 'config_id cannot be changed';
+        ELSE
+            SELECT * INTO s FROM omop_emb.storage r WHERE r.config_id = OLD.config_id;
+            IF (NEW.model, NEW.dimensions, NEW.document_prefix, NEW.document_params, NEW.distance, NEW.storage)
+                IS DISTINCT FROM (s.model, s.dimensions, s.document_prefix, s.document_params, s.distance, s.storage) THEN
+                EXECUTE format('SELECT count(*) FROM omop_emb.%I', omop_emb.embedding_table(OLD)) INTO vectors;
+                IF vectors > 0 THEN
+                    PERFORM omop_emb.refuse_settings(NEW, s);
+                END IF;
+            END IF;
+        END IF;
+    END IF;
+
+    -- NULL dimensions ask for a probe. Another model or another way to ask it may give other dimensions.
+    IF problem IS NULL AND NEW.dimensions IS NULL THEN
+        SELECT cardinality(string_to_array(d.embedding, ',')), d.error
+        INTO NEW.dimensions, problem
+        FROM omop_emb.embed_documents(NEW, ARRAY['diabetes']) d;
+    END IF;
+    IF problem IS NULL AND NEW.dimensions > 4000 THEN
+        problem := format('%s dimensions are more than an HNSW index can hold (2,000 as vector, 4,000 as halfvec)',
+            NEW.dimensions);
+        advice := 'Use a model, or a parameter of the model, that gives 4,000 dimensions or fewer.';
+    END IF;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'OE005', MESSAGE = problem, HINT = advice;
+    END IF;
+    IF NEW.dimensions > 2000 THEN
+        NEW.storage := 'halfvec';
+    END IF;
+
+    IF TG_OP = 'INSERT' THEN
+        NEW.is_active := NEW.is_active OR NOT EXISTS (SELECT FROM omop_emb.config f);
+    END IF;
+    IF NEW.is_active THEN
+        UPDATE omop_emb.config f SET is_active = false WHERE f.is_active AND f.config_id <> NEW.config_id;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION omop_emb.config_apply() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM omop_emb.drop_storage(OLD);
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        PERFORM omop_emb.create_storage(NEW);
+    ELSIF (NEW.model, NEW.dimensions, NEW.document_prefix, NEW.document_params, NEW.distance, NEW.storage)
+        IS DISTINCT FROM
+        (OLD.model, OLD.dimensions, OLD.document_prefix, OLD.document_params, OLD.distance, OLD.storage) THEN
+        PERFORM omop_emb.drop_storage(OLD);
+        PERFORM omop_emb.create_storage(NEW);
+    ELSIF (NEW.hnsw_m, NEW.hnsw_ef_construction) IS DISTINCT FROM (OLD.hnsw_m, OLD.hnsw_ef_construction) THEN
+        PERFORM omop_emb.build_hnsw(NEW);
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.hnsw_ef_search <> OLD.hnsw_ef_search THEN
+        PERFORM omop_emb.create_nearest(NEW);
+    END IF;
+    -- What is indexed is decided by scope: with a new one, every concept has to be looked at again.
+    IF TG_OP = 'INSERT'
+        OR (NEW.synonyms, NEW.standard_only, NEW.domains, NEW.vocabularies, NEW.concept_classes, NEW.include_invalid)
+            IS DISTINCT FROM
+            (OLD.synonyms, OLD.standard_only, OLD.domains, OLD.vocabularies, OLD.concept_classes, OLD.include_invalid)
+    THEN
+        PERFORM omop_emb.enqueue('{(,)}');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION omop_emb.config_keep() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE of omop_emb.config would leave its vectors behind'
+        USING ERRCODE = 'OE005', HINT = 'Use DELETE FROM omop_emb.config.';
+END
+$$;
+
+CREATE OR REPLACE TRIGGER config_check BEFORE INSERT OR UPDATE ON omop_emb.config
+    FOR EACH ROW EXECUTE FUNCTION omop_emb.config_check();
+CREATE OR REPLACE TRIGGER config_apply AFTER INSERT OR UPDATE OR DELETE ON omop_emb.config
+    FOR EACH ROW EXECUTE FUNCTION omop_emb.config_apply();
+CREATE OR REPLACE TRIGGER config_keep BEFORE TRUNCATE ON omop_emb.config
+    FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.config_keep();
