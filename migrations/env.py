@@ -2,18 +2,19 @@
 
 from alembic import context
 
-attributes = context.config.attributes
-options = {"version_table_schema": "omop_emb", "target_metadata": None}
-
 if context.is_offline_mode():
     context.configure(
         dialect_name="postgresql",
         # The default paramstyle doubles every percent sign of the script.
         dialect_opts={"paramstyle": "named"},
+        version_table_schema="omop_emb",
         transactional_ddl=False,
-        **options,
     )
 else:
     # The caller owns the transaction, the lock and the schema.
-    context.configure(connection=attributes["connection"], transactional_ddl=False, **options)
+    context.configure(
+        connection=context.config.attributes["connection"],
+        version_table_schema="omop_emb",
+        transactional_ddl=False,
+    )
 context.run_migrations()

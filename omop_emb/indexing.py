@@ -23,7 +23,9 @@ class IndexResult:
 
 
 def index(
-    connection: psycopg.Connection, config: str | None = None, progress: Callable[[int, int], None] | None = None
+    connection: psycopg.Connection,
+    config: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> IndexResult:
     """Work through everything pending; what is done is committed as it goes, so an interrupt loses little.
 

@@ -40,8 +40,8 @@ def migrate(dsn: str | None, cdm_schema: str | None = None) -> Installation:
     with readable_errors(), connect(dsn) as raw:
         check_server(raw)
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
-        with engine.begin() as connection:
-            connection = connection.execution_options(no_parameters=True)
+        with engine.begin() as begun:
+            connection = begun.execution_options(no_parameters=True)
             run(connection, LOCK)
             installed_schema = installed_cdm_schema(raw)
             schema = find_cdm_schema(raw, cdm_schema or installed_schema)
@@ -86,7 +86,8 @@ def migration_script(cdm_schema: str, vector_schema: str = "public", from_revisi
         alembic_output.getvalue(),
         sql.SQL(
             "INSERT INTO omop_emb.installation (cdm_schema, created_extensions)"
-            " SELECT {}, ARRAY(SELECT extname::text FROM pg_extension WHERE xmin = pg_current_xact_id()::xid ORDER BY 1)"
+            " SELECT {}, ARRAY(SELECT extname::text FROM pg_extension"
+            " WHERE xmin = pg_current_xact_id()::xid ORDER BY 1)"
             " ON CONFLICT (only_row) DO UPDATE SET cdm_schema = excluded.cdm_schema;"
         )
         .format(sql.Literal(cdm_schema))
@@ -141,7 +142,7 @@ def check_server(raw: psycopg.Connection) -> None:
         )
     major = raw.info.server_version // 10000
     packages = {"plpython3u": f"postgresql-plpython3-{major}", "vector": f"postgresql-{major}-pgvector"}
-    available = dict(
+    available: dict[str, str] = dict(
         raw.execute("SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions").fetchall()
     )
     for name in EXTENSIONS:
@@ -191,7 +192,7 @@ def find_cdm_schema(raw: psycopg.Connection, wanted: str | None) -> str:
         " WHERE c.relname = 'concept' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
         " AND n.nspname <> 'omop_emb' ORDER BY 1"
     ).fetchall()
-    kinds = dict(rows)
+    kinds: dict[str, str] = dict(rows)
     found = f"Schemas with one: {', '.join(kinds)}." if kinds else "No schema of this database has one."
     if wanted is None:
         if len(kinds) != 1:
@@ -245,9 +246,7 @@ def drop_triggers(raw: psycopg.Connection) -> None:
         " AND g.tgname LIKE 'omop\\_emb\\_%' AND c.relname IN ('concept', 'concept_synonym')"
     ).fetchall()
     for trigger, schema, table in rows:
-        raw.execute(
-            sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), sql.Identifier(schema, table))
-        )
+        raw.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), sql.Identifier(schema, table)))
 
 
 def script_check(from_revision: str) -> str:
@@ -261,7 +260,8 @@ BEGIN
         SELECT version_num INTO revision FROM omop_emb.alembic_version;
     END IF;
     IF revision IS DISTINCT FROM {expected} THEN
-        RAISE EXCEPTION 'this script starts from revision %, the database has %', {from_revision!r}, coalesce(revision, 'none')
+        RAISE EXCEPTION 'this script starts from revision %, the database has %',
+            {sql.Literal(from_revision).as_string(None)}, coalesce(revision, 'none')
             USING HINT = 'Print the script again with omop-emb-admin migrate --sql --from-revision.';
     END IF;
 END

@@ -52,7 +52,7 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]
 @click.option("--concept-classes", callback=names, help="Index these concept classes only, comma-separated.")
 @click.option("--discard-vectors", is_flag=True, help="Throw away its vectors, so that any setting can change.")
 @click.pass_obj
-def configure(dsn: str | None, name: str, discard_vectors: bool, **settings: Any) -> None:
+def configure(dsn: str | None, /, name: str, discard_vectors: bool, **settings: Any) -> None:
     """Add the configuration NAME, or change the settings given.
 
     Prefixes not given for a new configuration come from OMOP_EMB_DOCUMENT_EMBEDDING_PREFIX and
@@ -69,5 +69,6 @@ def configure(dsn: str | None, name: str, discard_vectors: bool, **settings: Any
     for role in ("document", "query"):
         if not row[f"{role}_prefix"] and not row[f"{role}_params"]:
             click.echo(
-                f"warning: the {role} prefix is empty; most models of this kind need one (see the model card)", err=True
+                f"warning: the {role} prefix is empty; most models of this kind need one (see the model card)",
+                err=True,
             )

@@ -30,9 +30,7 @@ def migrate(dsn: str | None, cdm_schema: str | None, as_sql: bool, vector_schema
 
 
 @click.command()
-@click.confirmation_option(
-    "--yes", prompt="This removes omop_emb and every stored vector from the database. Continue?"
-)
+@click.confirmation_option("--yes", prompt="This removes omop_emb and every stored vector from the database. Continue?")
 @click.pass_obj
 def uninstall(dsn: str | None) -> None:
     """Remove everything this package made, leaving the vocabulary as it was."""

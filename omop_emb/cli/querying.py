@@ -5,7 +5,14 @@ from dataclasses import asdict
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from omop_emb import indexing, searching
@@ -120,6 +127,10 @@ def status(dsn: str | None, as_json: bool) -> None:
     for row in rows:
         table = Table("setting", "value", title=f"configuration {row.pop('name')}", title_justify="left")
         for key, value in row.items():
-            shown = {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else value
+            shown = (
+                {True: "yes", False: "no", None: "-"}.get(value, str(value))
+                if isinstance(value, bool | None)
+                else value
+            )
             table.add_row(key.replace("_", " "), str(shown))
         Console().print(table)

@@ -26,7 +26,9 @@ class AdminGroup(click.Group):
 
 @click.group(cls=AdminGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="omop-emb-admin")
-@click.option("--dsn", envvar="OMOP_EMB_DSN", show_envvar=True, help="Connection string or URL; default: PG* variables.")
+@click.option(
+    "--dsn", envvar="OMOP_EMB_DSN", show_envvar=True, help="Connection string or URL; default: PG* variables."
+)
 @click.pass_context
 def main(ctx: click.Context, dsn: str | None) -> None:
     """Semantic search over OMOP concepts inside PostgreSQL."""

@@ -75,9 +75,16 @@ def request_headers(settings: Settings) -> Dict[str, str]:
         if not secret:
             raise EmbeddingError(
                 "OE003",
-                "the secret %r that api_key_name names is not set where the request is sent from" % name,
-                "Set the environment variable %s for the PostgreSQL server (on Debian in"
-                " /etc/postgresql/VERSION/CLUSTER/environment) and restart it." % name,
+                f"the secret {name!r} that api_key_name names is not set where the request is sent from",
+                f"Set the environment variable {name} for the PostgreSQL server (on Debian in"
+                " /etc/postgresql/VERSION/CLUSTER/environment) and restart it.",
+            )
+        if re.search(r"[^!-~]", secret):
+            raise EmbeddingError(
+                "OE003",
+                f"the secret {name!r} that api_key_name names holds blanks, line ends or other characters that a"
+                " header cannot carry",
+                f"Set the environment variable {name} of the PostgreSQL server to the key alone and restart it.",
             )
         headers["Authorization"] = "Bearer " + secret
     return headers
@@ -90,7 +97,7 @@ def check_text(text: Any) -> None:
     if len(text) > MAX_CHARACTERS:
         raise EmbeddingError(
             "OE005",
-            "the text to embed has %d characters, the limit is %d" % (len(text), MAX_CHARACTERS),
+            f"the text to embed has {len(text)} characters, the limit is {MAX_CHARACTERS}",
             "Embedding models read a few hundred words: pass the part that says what is searched for.",
         )
 
@@ -99,28 +106,31 @@ def decode_vector(value: Any) -> List[float]:
     """Return one vector of a reply, from base64 (little-endian float32) or from a list of numbers."""
     if isinstance(value, str):
         raw = base64.b64decode(value, validate=True)
-        return list(struct.unpack("<%df" % (len(raw) // 4), raw))
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
     if not isinstance(value, list):
-        raise TypeError("an embedding is %s, neither a list of numbers nor base64" % type(value).__name__)
-    return value
+        raise TypeError(f"an embedding is {type(value).__name__}, neither a list of numbers nor base64")
+    # Rounded once, to what is stored, so that both forms give the same vector.
+    return list(struct.unpack(f"<{len(value)}f", struct.pack(f"<{len(value)}f", *value)))
 
 
 def check_vector(settings: Settings, vector: List[float]) -> List[float]:
     """Return the vector, of length 1 for inner_product; ValueError for a wrong length, NaN, infinity or all zeros."""
     wanted = settings["dimensions"]
     if wanted is not None and len(vector) != wanted:
-        raise ValueError("a vector has %d dimensions, the configuration says %d" % (len(vector), wanted))
+        raise ValueError(f"a vector has {len(vector)} dimensions, the configuration says {wanted}")
     if not vector:
         raise ValueError("a vector has no dimensions")
     if not math.isfinite(sum(vector)):
         raise ValueError("a vector holds NaN or infinity")
     limit = LARGEST_COMPONENT[settings["storage"]]
     if max(vector) > limit or min(vector) < -limit:
-        raise ValueError("a vector holds a number beyond %g, which %s cannot store" % (limit, settings["storage"]))
+        raise ValueError(f"a vector holds a number beyond {limit:g}, which {settings['storage']} cannot store")
     if settings["distance"] in ("cosine", "inner_product"):
         length = math.sqrt(sum([value * value for value in vector]))
         if not length:
             raise ValueError("a vector holds only zeros, which has no direction to compare")
+        if not 1e-15 < length < 1e15:
+            raise ValueError(f"a vector has length {length:g}, which cannot be compared in single precision")
         if settings["distance"] == "inner_product":
             return [value / length for value in vector]
     return vector
@@ -132,38 +142,54 @@ def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[fl
         items = json.loads(reply.decode("utf-8"))["data"]
         if not isinstance(items, list) or len(items) != expected:
             found = len(items) if isinstance(items, list) else type(items).__name__
-            raise ValueError("%s vectors for %d texts" % (found, expected))
+            raise ValueError(f"{found} vectors for {expected} texts")
         vectors: List[Optional[List[float]]] = [None] * expected
         for position, item in enumerate(items):
             index = item.get("index", position)
             if type(index) is not int or not 0 <= index < expected or vectors[index] is not None:
-                raise ValueError("index %r among %d vectors" % (index, expected))
+                raise ValueError(f"index {str(index)[:20]!r} among {expected} vectors")
             vectors[index] = check_vector(settings, decode_vector(item["embedding"]))
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, binascii.Error, RecursionError) as error:
-        reason = "no field %s" % error if isinstance(error, KeyError) else str(error)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        struct.error,
+        binascii.Error,
+        RecursionError,
+    ) as error:
+        reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise EmbeddingError(
             "OE004",
-            "the endpoint %s answered what is not a list of embeddings: %s" % (settings["api_base"], reason),
+            f"the endpoint {settings['api_base']} answered what is not a list of embeddings: {reason}",
             "Check that api_base is the base URL of an OpenAI-compatible API (it usually ends in /v1) and that model"
-            " %r is an embedding model with the configured dimensions." % settings["model"],
+            f" {settings['model']!r} is an embedding model with the configured dimensions.",
             about_texts=True,
         ) from None
     return [vector for vector in vectors if vector is not None]
 
 
-def endpoint_words(reply: bytes, texts: Sequence[str]) -> str:
-    """Return the start of an error reply in one line, without the texts that were sent."""
+def endpoint_words(reply: bytes, role: str, texts: Sequence[str], secret: str = "") -> str:
+    """Return the start of an error reply in one line, without the secret, the texts and any word of a query."""
     words = reply[:4000].decode("utf-8", "replace")
+    if len(reply) > 4000:
+        words = re.sub(r"\w+$", "", words)
     try:
         parsed = json.loads(reply.decode("utf-8"))
         error = parsed.get("error", parsed.get("message", parsed.get("detail", words)))
-        words = error.get("message", words) if isinstance(error, dict) else str(error)
+        words = str(error.get("message", words) if isinstance(error, dict) else error)
     except (ValueError, AttributeError, RecursionError):
         pass
-    for text in texts:
+    for text in [secret, *texts]:
         if len(text) > 2:
             words = words.replace(text, "...").replace(json.dumps(text)[1:-1], "...")
-    words = " ".join(re.sub(r"<[^>]*>", " ", str(words)).split())
+    if role == QUERY:
+        # Endpoints quote their input cut, escaped or in pieces.
+        said = {word for text in texts for word in re.findall(r"\w{3,}", (text + " " + json.dumps(text)).lower())}
+        words = re.sub(r"\w{3,}", lambda word: "..." if word[0].lower() in said else word[0], words)
+    words = re.sub(r"<[^>]*>|[\x00-\x1f\x7f\ud800-\udfff]", " ", words)
+    words = " ".join(words.split())
     return words if len(words) <= 300 else words[:300] + "..."
 
 
@@ -179,7 +205,7 @@ def unreachable(settings: Settings, reason: str, hint: str = "") -> EmbeddingErr
     """Return the OE003 error for an endpoint that could not be asked."""
     return EmbeddingError(
         "OE003",
-        "the endpoint %s could not be reached: %s" % (settings["api_base"], reason),
+        f"the endpoint {settings['api_base']} could not be reached: {reason}",
         hint or "Check that it runs and that api_base is right as seen from where the request is sent.",
     )
 
@@ -190,40 +216,45 @@ def embed_batch(
     """Return one checked vector per text of one batch, after retries with back-off within ``timeout_ms``."""
     url = settings["api_base"].rstrip("/") + "/embeddings"
     headers = request_headers(settings)
+    secret = headers.get("Authorization", "")[len("Bearer ") :]
     body = request_body(settings, role, texts)
     deadline = clock() + settings["timeout_ms"] / 1000.0
     attempt = 0
     while True:
         attempt += 1
-        backoff = min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
+        backoff = min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
         about_texts = False
         try:
             status, reply_headers, reply = post(url, headers, body, deadline - clock())
         except TimeoutError:
             raise unreachable(
                 settings,
-                "no answer within timeout_ms = %d" % settings["timeout_ms"],
+                f"no answer within timeout_ms = {settings['timeout_ms']}",
                 "Raise timeout_ms, lower batch_size, or check what keeps the endpoint busy.",
             ) from None
         except ConnectionRefusedError:
             raise unreachable(settings, "connection refused") from None
         except (OSError, http.client.HTTPException) as error:
-            failure = unreachable(settings, str(error) or type(error).__name__)
+            reason = endpoint_words(str(error).encode("utf-8", "replace"), role, texts, secret)
+            failure = unreachable(settings, reason or type(error).__name__)
             final = attempt > settings["max_retries"] or "certificate" in str(error).lower()
+        except ValueError as error:
+            raise unreachable(settings, f"api_base is not a usable URL: {error}") from None
         else:
             if 200 <= status < 300:
                 return parse_reply(settings, reply, len(texts))
             about_texts = status not in NOT_ABOUT_TEXTS
             failure = EmbeddingError(
                 "OE003",
-                "the endpoint %s answered HTTP %d: %s" % (settings["api_base"], status, endpoint_words(reply, texts)),
-                "Check model %r, the %s_prefix %r and the request settings of the configuration."
-                % (settings["model"], role, settings[role + "_prefix"]),
+                f"the endpoint {settings['api_base']} answered HTTP {status}:"
+                f" {endpoint_words(reply, role, texts, secret)}",
+                f"Check model {settings['model']!r}, the {role}_prefix {settings[role + '_prefix']!r} and the request"
+                " settings of the configuration.",
                 about_texts,
             )
             if status in (429, 503):
                 wanted = retry_after(reply_headers)
-                backoff, final = backoff if wanted is None else wanted, False
+                backoff, final = max(backoff, wanted or 0.0), False
             else:
                 final = status < 500 or attempt > settings["max_retries"]
         if final or clock() + backoff >= deadline:
@@ -282,7 +313,7 @@ def embed_each(
                 pending += [batch[:middle], batch[middle:]]
         else:
             endpoint_works = True
-            for position, vector in zip(batch, vectors):
+            for position, vector in zip(batch, vectors):  # noqa: B905  strict= needs Python 3.10
                 results[position] = (vector, None)
     return results
 

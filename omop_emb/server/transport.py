@@ -5,6 +5,7 @@ blocks: sockets are non-blocking and each wait is cut into short ones with ``che
 the statement has to end. What ``check`` raises is never caught.
 """
 
+import functools
 import http.client
 import io
 import os
@@ -91,7 +92,7 @@ class InterruptibleSocket:
         view = memoryview(data)
         while view:
             self.waiter.step()
-            sent = self.waiter.attempt(self.sock, select.POLLOUT, lambda rest=view: self.sock.send(rest[:65536]))
+            sent = self.waiter.attempt(self.sock, select.POLLOUT, functools.partial(self.sock.send, view[:65536]))
             view = view[sent:]
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -134,7 +135,7 @@ def resolve(host: str, port: int, waiter: Waiter) -> List[Any]:
     while thread.is_alive():
         thread.join(waiter.step())
     if "error" in answer:
-        raise OSError("the host name %r is not known: %s" % (host, answer["error"]))
+        raise OSError(f"the host name {host!r} is not known: {answer['error']}")
     return list(answer["addresses"])
 
 
@@ -166,7 +167,7 @@ def connect(host: str, port: int, context: Optional[ssl.SSLContext], waiter: Wai
         finally:
             if not connected:
                 sock.close()
-    raise failure or OSError("the host name %r has no address" % host)
+    raise failure or OSError(f"the host name {host!r} has no address")
 
 
 def make_post(
@@ -194,12 +195,10 @@ def make_post(
         response = connection.getresponse()
         reply = response.read(MAX_REPLY_BYTES + 1)
         if len(reply) > MAX_REPLY_BYTES:
-            raise OSError("the reply is longer than %d bytes" % MAX_REPLY_BYTES)
+            raise OSError(f"the reply is longer than {MAX_REPLY_BYTES} bytes")
         return response, reply
 
-    def post(
-        url: str, headers: Mapping[str, str], body: bytes, timeout: float
-    ) -> Tuple[int, Dict[str, str], bytes]:
+    def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Tuple[int, Dict[str, str], bytes]:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION omop_emb.build_hnsw(c omop_emb.config) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 DECLARE
     workers text := current_setting('max_parallel_maintenance_workers');

@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION omop_emb.create_storage(c omop_emb.config) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 BEGIN
     EXECUTE format($sql$

@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION omop_emb.drop_storage(c omop_emb.config) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 BEGIN
     EXECUTE format('DROP FUNCTION IF EXISTS omop_emb.%I', 'nearest_' || c.config_id);

@@ -4,7 +4,7 @@ SET search_path = pg_catalog, pg_temp
 RETURN format($sql$
         WITH candidate AS MATERIALIZED (
             SELECT m.concept_id, m.concept_name, m.domain_id, m.vocabulary_id, m.concept_class_id, m.concept_code,
-                m.standard_concept, m.is_valid, t.kind, t.text,
+                m.standard_concept, t.kind, t.text,
                 e.embedding OPERATOR({{ vector }}.%1$s) $1%2$s AS distance
             FROM omop_emb.%3$I e
             JOIN omop_emb.term t ON t.text_hash = e.text_hash
@@ -26,7 +26,7 @@ RETURN format($sql$
         ), ranked AS (
             SELECT row_number() OVER (ORDER BY r.distance,
                     CASE r.standard_concept WHEN 'S' THEN 0 WHEN 'C' THEN 1 ELSE 2 END,
-                    r.is_valid DESC, r.concept_id)::int AS rank,
+                    r.concept_id)::int AS rank,
                 r.*
             FROM folded r
         )

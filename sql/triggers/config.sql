@@ -55,7 +55,10 @@ BEGIN
         END IF;
     END IF;
 
-    -- NULL dimensions ask for a probe. Another model or another way to ask it may give other dimensions.
+    -- Another model may well have other dimensions; NULL asks for a probe.
+    IF TG_OP = 'UPDATE' AND NEW.model <> OLD.model AND NEW.dimensions = OLD.dimensions THEN
+        NEW.dimensions := NULL;
+    END IF;
     IF problem IS NULL AND NEW.dimensions IS NULL THEN
         SELECT cardinality(string_to_array(d.embedding, ',')), d.error
         INTO NEW.dimensions, problem
