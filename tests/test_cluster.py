@@ -14,7 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from omop_emb.demo.cluster import Cluster, find_binaries
+from omop_emb.demo.binaries import find_binaries
+from omop_emb.demo.cluster import Cluster
 from omop_emb.errors import OmopEmbError
 
 

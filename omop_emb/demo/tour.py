@@ -185,8 +185,7 @@ def _check(holds: bool, otherwise: str) -> None:
 def _end(screen: Screen, cluster: Cluster, api_base: str, seconds: float, keep: bool) -> None:
     screen.heading(f"Done: every result above was checked. {seconds:.0f} s in all.")
     if not keep:
-        screen.say("The database and the embedder are removed now. To keep them and try your own searches:")
-        screen.line("omop-emb-admin demo --keep")
+        screen.say("The database and the embedder are removed now. With --keep they run on, for your own searches.")
         return
     screen.say("The database and the embedder run until Ctrl-C. Connect with")
     screen.line(cluster.psql_for(DATABASE))

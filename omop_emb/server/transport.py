@@ -106,7 +106,10 @@ class InterruptibleSocket:
         return not poller.poll(0)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Do nothing: http.client closes its socket before it reads a reply that ends with the connection."""
+
+    def hang_up(self) -> None:
+        """Close the connection."""
         self.sock.close()
 
 
@@ -196,6 +199,8 @@ def make_post(
         reply = response.read(MAX_REPLY_BYTES + 1)
         if len(reply) > MAX_REPLY_BYTES:
             raise OSError(f"the reply is longer than {MAX_REPLY_BYTES} bytes")
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
         return response, reply
 
     def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Tuple[int, Dict[str, str], bytes]:
@@ -206,7 +211,7 @@ def make_post(
         path = parts.path + ("?" + parts.query if parts.query else "")
         connection = kept.pop(endpoint, None)
         if connection is not None and not connection.sock.quiet():
-            connection.close()
+            connection.sock.hang_up()
             connection = None
         reused = connection is not None
         deadline = time.monotonic() + timeout
@@ -215,7 +220,8 @@ def make_post(
                 waiter = Waiter(check)
                 waiter.deadline = deadline
                 connection = open_connection(parts.scheme, host, port, waiter)
-            connection.sock.waiter.deadline = deadline
+            wire = connection.sock
+            wire.waiter.deadline = deadline
             finished = False
             try:
                 response, reply = exchange(connection, path, headers, body)
@@ -229,7 +235,7 @@ def make_post(
                 return response.status, {name.lower(): value for name, value in response.getheaders()}, reply
             finally:
                 if not finished:
-                    connection.close()
+                    wire.hang_up()
             reused, connection = False, None
 
     return post
