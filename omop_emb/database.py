@@ -40,3 +40,5 @@ def readable_errors() -> Iterator[None]:
                 message, "Connect as a member of omop_emb_admin, or of omop_emb_reader to search."
             ) from error
         raise OmopEmbError(message, error.diag.message_hint) from error
+    except UnicodeEncodeError:
+        raise OmopEmbError("an argument is not valid text: it cannot be encoded as UTF-8") from None

@@ -123,7 +123,10 @@ def upgrade(connection: Connection) -> None:
     """Apply the missing migrations on a connection whose transaction the caller owns."""
     config = alembic_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise error.orig or error from None
 
 
 def run(connection: Connection, statements: str) -> None:
@@ -232,7 +235,9 @@ def create_extension(raw: psycopg.Connection, name: str) -> bool:
 
 def find_vector_schema(raw: psycopg.Connection) -> str:
     """Return the schema that the vector extension is installed in."""
-    row = raw.execute("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'").fetchone()
+    row = raw.execute(
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+    ).fetchone()
     if row is None:
         raise OmopEmbError("the extension vector is not installed in this database")
     return str(row[0])

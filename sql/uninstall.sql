@@ -32,8 +32,8 @@ BEGIN
     FOR object IN
         SELECT r.rolname FROM pg_roles r WHERE r.rolname IN ('omop_emb_owner', 'omop_emb_reader', 'omop_emb_admin')
     LOOP
+        EXECUTE format('DROP OWNED BY %I', object.rolname);
         BEGIN
-            EXECUTE format('DROP OWNED BY %I', object.rolname);
             EXECUTE format('DROP ROLE %I', object.rolname);
         EXCEPTION WHEN dependent_objects_still_exist OR object_in_use THEN
             RAISE WARNING 'role % stays: another database of this cluster uses it', object.rolname;

@@ -26,12 +26,16 @@ def vector_for(text: str, dimensions: int) -> list[float]:
 
 @dataclass
 class Answer:
-    """What to answer instead of vectors: a status, headers and a body, after a delay in seconds."""
+    """What to answer instead of vectors: a status, headers and a body, after a delay in seconds.
+
+    ``hang_up`` closes the connection without any answer.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    hang_up: bool = False
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Endpoint:
     """Requests as they arrived, and what decides about the answers.
 
     ``respond(request_body)`` may return an Answer to send instead, or None for vectors; ``change(items)`` may return
-    other ``data`` items than the right ones.
+    other ``data`` items than the right ones. ``close_idle`` closes each connection after one answer, unannounced.
     """
 
     url: str
@@ -50,6 +54,7 @@ class Endpoint:
     respond: Callable[[dict[str, Any]], Answer | None] = lambda request: None
     change: Callable[[list[dict[str, Any]]], Any] = lambda items: items
     use_base64: bool = True
+    close_idle: bool = False
 
     @property
     def texts(self) -> list[str]:
@@ -72,6 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
         endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
         answer = endpoint.respond(request) or Answer(body=self.vectors(request))
         time.sleep(answer.delay)
+        self.close_connection = self.close_connection or answer.hang_up or endpoint.close_idle
+        if answer.hang_up:
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

@@ -6,6 +6,7 @@ revision = "0001"
 down_revision = None
 
 STATEMENTS = (
+    "COMMENT ON TABLE omop_emb.alembic_version IS 'The last migration that was applied'",
     """
 CREATE TABLE omop_emb.installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

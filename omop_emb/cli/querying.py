@@ -1,6 +1,7 @@
 """The commands that index, search and show the state."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 
 import click
@@ -39,10 +40,17 @@ def index(dsn: str | None, config: str | None, as_json: bool) -> None:
         console=console,
         disable=as_json,
     )
-    with connect(dsn, autocommit=True) as connection, bar:
+
+    def show(texts: int, total: int) -> None:
+        # Not before there is something to show: an error stands alone on stderr.
+        if not bar.task_ids:
+            shown.enter_context(bar)
+            bar.add_task("embedding")
+        bar.update(bar.task_ids[0], completed=texts, total=total)
+
+    with connect(dsn, autocommit=True) as connection, ExitStack() as shown:
         connection.add_notice_handler(lambda notice: console.print(f"{notice.severity}: {notice.message_primary}"))
-        task = bar.add_task("embedding", total=None)
-        done = indexing.index(connection, config, lambda texts, total: bar.update(task, completed=texts, total=total))
+        done = indexing.index(connection, config, show)
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:

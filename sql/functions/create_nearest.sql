@@ -4,13 +4,22 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     name text := 'nearest_' || c.config_id;
+    terms_per_concept float := 1;
+    candidates_per_concept int;
 BEGIN
+    -- Each candidate costs a hundredth of the search, too few of them a second scan.
+    IF c.synonyms THEN
+        SELECT CASE WHEN m.reltuples > 0 THEN t.reltuples / m.reltuples ELSE 1.5 END INTO terms_per_concept
+        FROM pg_class t, pg_class m
+        WHERE t.oid = 'omop_emb.term'::regclass AND m.oid = 'omop_emb.concept'::regclass;
+    END IF;
+    candidates_per_concept := ceil(greatest(1, 2 * terms_per_concept - 1));
     -- Only a superuser may SET a parameter of a library that the session has not loaded.
     PERFORM '[0]'::{{ vector }}.vector;
     -- A function per configuration keeps its plan for the session: planning would cost half as much as the search.
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION omop_emb.%1$I(
-            embedding {{ vector }}.vector, k int, candidates bigint, filter omop_emb.search_filter)
+            embedding {{ vector }}.vector, k bigint, filter omop_emb.search_filter)
             RETURNS SETOF omop_emb.search_result
         LANGUAGE plpgsql STABLE
         SET search_path = pg_catalog, pg_temp
@@ -21,7 +30,19 @@ BEGIN
         SET jit = off
         AS %3$L
         $sql$, name, c.hnsw_ef_search,
-        E'#variable_conflict use_column\nBEGIN\n    RETURN QUERY\n' || omop_emb.search_statement(c, false) || E';\nEND\n');
+        format($body$
+#variable_conflict use_column
+DECLARE
+    candidates bigint := %s * k;
+BEGIN
+    -- Several terms of one concept fold into one row, so the first candidates can be too few.
+    WHILE candidates <= 16 * k LOOP
+        RETURN QUERY %s;
+        EXIT WHEN FOUND;
+        candidates := candidates * 4;
+    END LOOP;
+END
+$body$, candidates_per_concept, omop_emb.search_statement(c, false)));
     EXECUTE format('REVOKE ALL ON FUNCTION omop_emb.%I FROM PUBLIC', name);
     EXECUTE format('COMMENT ON FUNCTION omop_emb.%I IS %L', name,
         format('The index scan of configuration %s, written by omop_emb.create_nearest', c.name));

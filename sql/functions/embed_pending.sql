@@ -76,7 +76,10 @@ BEGIN
         reused := reused + done.reused;
         failed := failed + done.failed;
     END LOOP;
-    SELECT count(DISTINCT p.text_hash) INTO remaining FROM omop_emb.pending_text(c, NULL) p;
+    -- Concepts asked for by id are pending again at once when they failed.
+    SELECT count(DISTINCT p.text_hash) - CASE WHEN embed_pending.concept_ids IS NULL THEN 0 ELSE failed END
+    INTO remaining
+    FROM omop_emb.pending_text(c, embed_pending.concept_ids) p;
 END
 $$;
 

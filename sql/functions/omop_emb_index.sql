@@ -26,4 +26,4 @@ $$;
 COMMENT ON FUNCTION public.omop_emb_index(int[], int, text) IS
     'Bring the index up to date with the vocabulary, all of it or the given concepts; texts are embedded in the DOCUMENT role.'
     ' embedded: texts the model was asked for; reused: terms that needed no model call; removed: vectors no term uses any'
-    ' more; failed: texts the endpoint rejected; remaining: texts still without a vector';
+    ' more; failed: texts the endpoint rejected; remaining: of those asked for, the texts still without a vector';

@@ -11,14 +11,20 @@ BEGIN
         RAISE EXCEPTION 'k is %, it must be at least 1', coalesce(k::text, 'NULL')
             USING ERRCODE = 'OE005', HINT = 'k is the number of concepts to return.';
     END IF;
+    f := ROW(search_filter.domains, search_filter.vocabularies, search_filter.concept_classes,
+        coalesce(search_filter.standard_only, false) OR c.standard_only,
+        coalesce(search_filter.include_invalid, false) AND c.include_invalid,
+        c.synonyms, NULL, search_filter.excluded_concept_id);
     -- Concepts outside the configuration's scope may share a text with one inside.
-    f.domains := omop_emb.intersection(search_filter.domains, c.domains);
-    f.vocabularies := omop_emb.intersection(search_filter.vocabularies, c.vocabularies);
-    f.concept_classes := omop_emb.intersection(search_filter.concept_classes, c.concept_classes);
-    f.standard_only := coalesce(search_filter.standard_only, false) OR c.standard_only;
-    f.include_invalid := coalesce(search_filter.include_invalid, false) AND c.include_invalid;
-    f.synonyms := c.synonyms;
-    f.excluded_concept_id := search_filter.excluded_concept_id;
+    IF c.domains IS NOT NULL THEN
+        f.domains := omop_emb.intersection(f.domains, c.domains);
+    END IF;
+    IF c.vocabularies IS NOT NULL THEN
+        f.vocabularies := omop_emb.intersection(f.vocabularies, c.vocabularies);
+    END IF;
+    IF c.concept_classes IS NOT NULL THEN
+        f.concept_classes := omop_emb.intersection(f.concept_classes, c.concept_classes);
+    END IF;
     IF ancestor_concept_id IS NOT NULL THEN
         IF to_regclass('{{ cdm }}.concept_ancestor') IS NULL THEN
             RAISE EXCEPTION 'ancestor_concept_id needs the table %.concept_ancestor, which does not exist',
@@ -29,6 +35,7 @@ BEGIN
             SELECT a.descendant_concept_id::int
             FROM {{ cdm }}.concept_ancestor a
             WHERE a.ancestor_concept_id = search_filter.ancestor_concept_id
+                AND a.descendant_concept_id BETWEEN -2147483648 AND 2147483647
             UNION SELECT search_filter.ancestor_concept_id);
     END IF;
     RETURN f;

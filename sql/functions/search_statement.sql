@@ -10,14 +10,14 @@ RETURN format($sql$
             JOIN omop_emb.term t ON t.text_hash = e.text_hash
             JOIN omop_emb.concept m ON m.concept_id = t.concept_id
             WHERE e.live
-                AND (($4).domains IS NULL OR m.domain_id = ANY (($4).domains))
-                AND (($4).vocabularies IS NULL OR m.vocabulary_id = ANY (($4).vocabularies))
-                AND (($4).concept_classes IS NULL OR m.concept_class_id = ANY (($4).concept_classes))
-                AND (NOT ($4).standard_only OR m.standard_concept = 'S')
-                AND (($4).include_invalid OR m.is_valid)
-                AND (($4).synonyms OR t.kind = 'name')
-                AND (($4).concept_ids IS NULL OR m.concept_id IN (SELECT unnest(($4).concept_ids)))
-                AND (($4).excluded_concept_id IS NULL OR m.concept_id <> ($4).excluded_concept_id)
+                AND (($3).domains IS NULL OR m.domain_id = ANY (($3).domains))
+                AND (($3).vocabularies IS NULL OR m.vocabulary_id = ANY (($3).vocabularies))
+                AND (($3).concept_classes IS NULL OR m.concept_class_id = ANY (($3).concept_classes))
+                AND (NOT ($3).standard_only OR m.standard_concept = 'S')
+                AND (($3).include_invalid OR m.is_valid)
+                AND (($3).synonyms OR t.kind = 'name')
+                AND (($3).concept_ids IS NULL OR m.concept_id IN (SELECT unnest(($3).concept_ids)))
+                AND (($3).excluded_concept_id IS NULL OR m.concept_id <> ($3).excluded_concept_id)
             %4$s
         ), folded AS (
             SELECT DISTINCT ON (f.concept_id) f.*
@@ -33,20 +33,21 @@ RETURN format($sql$
         SELECT r.rank, r.concept_id, r.concept_name, r.domain_id, r.vocabulary_id, r.concept_class_id,
             r.concept_code, r.standard_concept, (%5$s)::double precision, r.text, r.kind
         FROM ranked r
-        WHERE r.rank <= $2
+        WHERE r.rank <= $2%6$s
         ORDER BY r.rank
         $sql$,
     CASE c.distance WHEN 'cosine' THEN '<=>' WHEN 'l2' THEN '<->' WHEN 'l1' THEN '<+>' WHEN 'inner_product' THEN '<#>' END,
     CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END,
     omop_emb.embedding_table(c),
     -- Rows with the same vector as the last candidate must all be candidates, or ties would be broken by chance.
-    CASE WHEN NOT exact THEN format('ORDER BY e.embedding OPERATOR({{ vector }}.%s) $1%s FETCH FIRST ($3) ROWS WITH TIES',
+    CASE WHEN NOT exact THEN format('ORDER BY e.embedding OPERATOR({{ vector }}.%s) $1%s FETCH FIRST (candidates) ROWS WITH TIES',
         CASE c.distance WHEN 'cosine' THEN '<=>' WHEN 'l2' THEN '<->' WHEN 'l1' THEN '<+>' WHEN 'inner_product' THEN '<#>' END,
         CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END) ELSE '' END,
     CASE c.distance
         WHEN 'cosine' THEN 'greatest(0, least(1, 1 - r.distance / 2))'
         WHEN 'inner_product' THEN 'greatest(0, least(1, (1 - r.distance) / 2))'
-        ELSE '1 / (1 + r.distance)' END);
+        ELSE '1 / (1 + r.distance)' END,
+    CASE WHEN exact THEN '' ELSE ' AND EXISTS (SELECT FROM ranked l WHERE l.rank = $2)' END);
 
 COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, boolean) IS
-    'The statement that ranks concepts by $1 vector, $2 k, $3 candidates (index scan only) and $4 filter';
+    'The statement that ranks concepts by $1 vector, $2 k and $3 filter; by index, from the variable candidates, all k or nothing';

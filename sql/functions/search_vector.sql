@@ -9,8 +9,6 @@ DECLARE
     few CONSTANT int := 10000;
     most_by_index CONSTANT int := 1000;
     exact boolean := search_vector.k > most_by_index;
-    candidates bigint := CASE WHEN (search_vector.filter).synonyms THEN 2 ELSE 1 END * search_vector.k::bigint;
-    found omop_emb.search_result[];
 BEGIN
     IF {{ vector }}.vector_dims(search_vector.embedding) <> c.dimensions THEN
         RAISE EXCEPTION 'the query vector has % dimensions, configuration % has %',
@@ -33,19 +31,13 @@ BEGIN
         ) matching;
     END IF;
 
-    -- Several terms of one concept fold into one row, so the first candidates can be too few.
-    WHILE NOT exact LOOP
-        EXECUTE format('SELECT array_agg(r ORDER BY r.rank) FROM omop_emb.%I($1, $2, $3, $4) r', 'nearest_' || c.config_id)
-            INTO found USING embedding, k, candidates, filter;
-        EXIT WHEN cardinality(found) >= k;
-        candidates := candidates * 4;
-        exact := candidates > 16 * k;
-    END LOOP;
-
+    IF NOT exact THEN
+        RETURN QUERY EXECUTE format('SELECT n.* FROM omop_emb.%I($1, $2, $3) n', 'nearest_' || c.config_id)
+            USING embedding, k::bigint, filter;
+        exact := NOT FOUND;
+    END IF;
     IF exact THEN
-        RETURN QUERY EXECUTE omop_emb.search_statement(c, true) USING embedding, k, NULL, filter;
-    ELSE
-        RETURN QUERY SELECT r.* FROM unnest(found) r;
+        RETURN QUERY EXECUTE omop_emb.search_statement(c, true) USING embedding, k, filter;
     END IF;
 END
 $$;

@@ -4,7 +4,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    IF to_regclass('{{ cdm }}.concept') IS NULL THEN
+    -- A table that was created again is not readable for this package until migrate ran.
+    IF has_table_privilege(to_regclass('{{ cdm }}.concept'), 'SELECT') IS NOT TRUE THEN
         RETURN;
     END IF;
     -- Sites widen columns: everything is read as text.
@@ -21,7 +22,8 @@ BEGIN
         ) m (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, concept_code, standard_concept,
             is_valid)
         WHERE EXISTS (SELECT FROM omop_emb.config f WHERE omop_emb.in_scope(f, m::omop_emb.concept))
-        ORDER BY m.concept_id;
+        -- Without a primary key an id may come twice: the same row must speak for it every time.
+        ORDER BY m.concept_id, m.is_valid DESC, m.concept_name DESC NULLS LAST, m;
 END
 $$;
 

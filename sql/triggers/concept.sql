@@ -4,13 +4,15 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM omop_emb.enqueue(range_agg(int8range(n.concept_id, n.concept_id + 1::bigint)))
+    PERFORM omop_emb.enqueue(range_agg(int8range(n.concept_id::bigint, n.concept_id::bigint + 1)))
     FROM new_rows n
-    WHERE n.concept_id IS NOT NULL
+    WHERE n.concept_id BETWEEN -2147483648 AND 2147483647
     HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;
+
+COMMENT ON FUNCTION omop_emb.concept_inserted() IS 'Queue the concepts that were inserted';
 
 CREATE OR REPLACE FUNCTION omop_emb.concept_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -31,7 +33,7 @@ BEGIN
     END IF;
 
     -- A concept that is not mirrored may have come into the scope of a configuration by an attribute alone.
-    PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id, d.concept_id + 1::bigint)))
+    PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id::bigint, d.concept_id::bigint + 1)))
     FROM (
         SELECT coalesce(n.concept_id, o.concept_id) AS concept_id
         FROM new_rows n
@@ -42,7 +44,7 @@ BEGIN
                 (o.domain_id, o.vocabulary_id, o.concept_class_id, o.standard_concept, o.invalid_reason)
                 AND NOT EXISTS (SELECT FROM omop_emb.concept m WHERE m.concept_id = n.concept_id))
     ) d
-    WHERE d.concept_id IS NOT NULL
+    WHERE d.concept_id BETWEEN -2147483648 AND 2147483647
     HAVING count(*) > 0;
 
     DELETE FROM omop_emb.concept m
@@ -68,19 +70,23 @@ BEGIN
 END
 $$;
 
+COMMENT ON FUNCTION omop_emb.concept_updated() IS 'Queue the concepts whose name changed; copy what filters need at once, without embedding';
+
 CREATE OR REPLACE FUNCTION omop_emb.concept_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     DELETE FROM omop_emb.concept m USING old_rows o WHERE m.concept_id = o.concept_id;
-    PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id, o.concept_id + 1::bigint)))
+    PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id::bigint, o.concept_id::bigint + 1)))
     FROM old_rows o
-    WHERE o.concept_id IS NOT NULL
+    WHERE o.concept_id BETWEEN -2147483648 AND 2147483647
     HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;
+
+COMMENT ON FUNCTION omop_emb.concept_deleted() IS 'Take the deleted concepts out of the searches at once';
 
 CREATE OR REPLACE TRIGGER omop_emb_inserted AFTER INSERT ON {{ cdm }}.concept
     REFERENCING NEW TABLE AS new_rows

@@ -4,12 +4,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        PERFORM omop_emb.enqueue(range_agg(int8range(n.concept_id, n.concept_id + 1::bigint)))
+        PERFORM omop_emb.enqueue(range_agg(int8range(n.concept_id::bigint, n.concept_id::bigint + 1)))
         FROM new_rows n
-        WHERE n.concept_id IS NOT NULL
+        WHERE n.concept_id BETWEEN -2147483648 AND 2147483647
         HAVING count(*) > 0;
     ELSIF TG_OP = 'UPDATE' THEN
-        PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id, d.concept_id + 1::bigint)))
+        PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id::bigint, d.concept_id::bigint + 1)))
         FROM (
             (SELECT n.concept_id, n.concept_synonym_name FROM new_rows n
                 EXCEPT SELECT o.concept_id, o.concept_synonym_name FROM old_rows o)
@@ -17,12 +17,12 @@ BEGIN
             (SELECT o.concept_id, o.concept_synonym_name FROM old_rows o
                 EXCEPT SELECT n.concept_id, n.concept_synonym_name FROM new_rows n)
         ) d
-        WHERE d.concept_id IS NOT NULL
+        WHERE d.concept_id BETWEEN -2147483648 AND 2147483647
         HAVING count(*) > 0;
     ELSE
-        PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id, o.concept_id + 1::bigint)))
+        PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id::bigint, o.concept_id::bigint + 1)))
         FROM old_rows o
-        WHERE o.concept_id IS NOT NULL
+        WHERE o.concept_id BETWEEN -2147483648 AND 2147483647
         HAVING count(*) > 0;
     END IF;
     -- A synonym that is gone must not be found.
@@ -43,6 +43,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+COMMENT ON FUNCTION omop_emb.synonym_changed() IS 'Queue the concepts whose synonyms changed; take what is gone out of the searches at once';
 
 DO $do$
 BEGIN

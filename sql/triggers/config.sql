@@ -86,6 +86,8 @@ BEGIN
 END
 $$;
 
+COMMENT ON FUNCTION omop_emb.config_check() IS 'Check the settings, find out missing dimensions, keep one configuration active';
+
 CREATE OR REPLACE FUNCTION omop_emb.config_apply() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -120,6 +122,8 @@ BEGIN
 END
 $$;
 
+COMMENT ON FUNCTION omop_emb.config_apply() IS 'Make, change or drop the table, index and search function of a configuration';
+
 CREATE OR REPLACE FUNCTION omop_emb.config_keep() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -129,6 +133,8 @@ BEGIN
         USING ERRCODE = 'OE005', HINT = 'Use DELETE FROM omop_emb.config.';
 END
 $$;
+
+COMMENT ON FUNCTION omop_emb.config_keep() IS 'Refuse TRUNCATE';
 
 CREATE OR REPLACE TRIGGER config_check BEFORE INSERT OR UPDATE ON omop_emb.config
     FOR EACH ROW EXECUTE FUNCTION omop_emb.config_check();

@@ -1,0 +1,391 @@
+"""migrate and uninstall: what they change, what they refuse, and that nothing is left behind."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from omop_emb import install, rendering, resources
+from omop_emb.configuration import configure
+from omop_emb.demo.binaries import find_binaries
+from omop_emb.demo.cluster import Cluster
+from omop_emb.errors import OmopEmbError
+from omop_emb.install import migrate, migration_script, uninstall
+from tests.conftest import VOCABULARY, new_database
+from tests.endpoint import Endpoint
+
+SETTINGS = {"model": "recorded", "document_prefix": "doc: ", "query_prefix": "query: "}
+ROLES = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'omop\\_emb\\_%' ORDER BY 1"
+
+
+def tool(name: str, *arguments: str, stdin: str | None = None) -> str:
+    """Run a PostgreSQL program and return what it prints."""
+    command = [str(find_binaries()[0] / name), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
+
+
+def comparable(dumped: str) -> str:
+    """Leave out the lines that differ between any two dumps."""
+    return re.sub(r"^\\(un)?restrict .*$", "", dumped, flags=re.MULTILINE)
+
+
+def dump(dsn: str) -> str:
+    """Dump a database: schema, owners, privileges and data."""
+    return comparable(tool("pg_dump", dsn))
+
+
+def execute(dsn: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(sql.SQL(statement))
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+def check_it_works(dsn: str, endpoint: Endpoint) -> None:
+    """Configure, index, search, change a concept and find it."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        configure(connection, "test", {"api_base": endpoint.url, **SETTINGS})
+        assert connection.execute("SELECT embedded, remaining FROM omop_emb_index()").fetchone() == (16, 0)
+        assert len(connection.execute("SELECT * FROM omop_emb_search('x', 100)").fetchall()) == 10
+        with connection.transaction(force_rollback=True):
+            schema = connection.execute("SELECT cdm_schema FROM omop_emb.installation").fetchone()
+            assert schema is not None
+            table = sql.Identifier(schema[0], "concept")
+            connection.execute(sql.SQL("UPDATE {} SET concept_name = 'new' WHERE concept_id = 378253").format(table))
+            assert connection.execute("SELECT embedded, removed FROM omop_emb_index()").fetchone() == (1, 1)
+            connection.execute(sql.SQL("DELETE FROM {}").format(table))
+            assert connection.execute("SELECT * FROM omop_emb_search('x', 100)").fetchall() == []
+        assert connection.execute("SELECT index_valid, triggers_installed FROM omop_emb.status").fetchone() == (
+            True,
+            True,
+        )
+
+
+def refused(dsn: str, match: str, *arguments: str) -> OmopEmbError:
+    """Check that migrate refuses with one line and changes nothing."""
+    before = dump(dsn)
+    with pytest.raises(OmopEmbError, match=match) as raised:
+        migrate(dsn, *arguments)
+    assert "\n" not in raised.value.message
+    assert dump(dsn) == before
+    return raised.value
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """Run a server that no other test has used, so that its roles are the test's alone."""
+    with Cluster() as running:
+        running.create_database("first")
+        execute(running.dsn_for("first"), VOCABULARY)
+        running.create_database("second", template="first")
+        yield running
+
+
+def test_a_database_without_a_vocabulary_is_refused(bare_dsn: str) -> None:
+    assert "--cdm-schema" in (refused(bare_dsn, "^no schemas have a table concept").hint or "")
+    refused(bare_dsn, "schema 'vocab' has no table concept", "vocab")
+
+
+def test_what_is_no_omop_vocabulary_is_refused(vocabulary_dsn: str) -> None:
+    execute(vocabulary_dsn, "CREATE SCHEMA web; CREATE VIEW web.concept AS TABLE cdm.concept")
+    execute(vocabulary_dsn, "CREATE SCHEMA other; CREATE TABLE other.concept (concept_id int, concept_name text)")
+    error = refused(vocabulary_dsn, "3 schemas have a table concept")
+    assert "cdm, other, web" in (error.hint or "")
+    refused(vocabulary_dsn, "web.concept is not a table", "web")
+    refused(vocabulary_dsn, "lacks concept_class_id, concept_code, domain_id, invalid_reason", "other")
+    refused(vocabulary_dsn, "schema 'CDM' has no table concept", "CDM")
+
+
+def test_a_role_that_is_no_superuser_is_refused(vocabulary_dsn: str) -> None:
+    execute(vocabulary_dsn, "CREATE ROLE plain LOGIN")
+    try:
+        as_plain = psycopg.conninfo.make_conninfo(vocabulary_dsn, user="plain")
+        before = dump(vocabulary_dsn)
+        for action in (migrate, uninstall):
+            with pytest.raises(OmopEmbError, match="'plain' is not a superuser"):
+                action(as_plain)
+        assert dump(vocabulary_dsn) == before
+    finally:
+        execute(vocabulary_dsn, "DROP ROLE plain")
+
+
+def test_a_second_run_changes_nothing(dsn: str, endpoint: Endpoint) -> None:
+    check_it_works(dsn, endpoint)
+    before = dump(dsn)
+    done = migrate(dsn)
+    assert (done.cdm_schema, done.revision_before) == ("cdm", done.revision)
+    assert dump(dsn) == before
+    assert len(execute(dsn, "SELECT * FROM omop_emb_search('x', 100)")) == 10
+
+
+def test_eight_at_once_in_two_databases_of_a_new_cluster(own_cluster: Cluster) -> None:
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "omop_emb.cli", "--dsn", own_cluster.dsn_for(name), "migrate"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("first", "second") * 4
+    ]
+    outputs = [process.communicate(timeout=100) for process in running]
+    assert [process.returncode for process in running] == [0] * 8, outputs
+    assert sum("installed" in out for out, _ in outputs) == 2
+    assert sum("is up to date" in out for out, _ in outputs) == 6
+    assert [err for _, err in outputs] == [""] * 8
+    assert dump(own_cluster.dsn_for("first")) == dump(own_cluster.dsn_for("second"))
+
+
+def broken_sql(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    broken = directory / "broken.sql"
+    broken.write_text("CREATE TABLE omop_emb.half (); SELECT * FROM omop_emb.no_such_table;")
+    files = list(rendering.replaceable_files())
+    monkeypatch.setattr(install, "replaceable_files", lambda: [*files, broken])
+
+
+def broken_revision(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    copy = shutil.copytree(resources.MIGRATIONS, directory / "migrations")
+    (copy / "versions/9999_broken.py").write_text(
+        "from alembic import op\nrevision = '9999'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE omop_emb.half ()')\n    op.execute('SELECT 1/0')\n"
+    )
+    monkeypatch.setattr(install, "MIGRATIONS", copy)
+
+
+@pytest.mark.parametrize("breaking", [broken_sql, broken_revision])
+def test_a_broken_file_leaves_nothing_behind(
+    own_cluster: Cluster,
+    breaking: Callable[[pytest.MonkeyPatch, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    first, second = own_cluster.dsn_for("first"), own_cluster.dsn_for("second")
+    migrate(second)
+    uninstall(second)
+    with monkeypatch.context() as patch:
+        breaking(patch, tmp_path)
+        refused(first, "no_such_table|division by zero|not installed")
+    assert execute(first, ROLES) == []
+    migrate(first)
+    second_directory = tmp_path / "second"
+    second_directory.mkdir()
+    with monkeypatch.context() as patch:
+        breaking(patch, second_directory)
+        refused(first, "no_such_table|division by zero|not installed")
+    assert len(execute(first, ROLES)) == 3
+
+
+def test_the_printed_script_gives_the_identical_schema_through_psql(
+    vocabulary_dsn: str, dsn: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "migrate.sql"
+    script.write_text(migration_script("cdm"), encoding="utf-8")
+    tool("psql", "-X", "-q", "-d", vocabulary_dsn, "-f", str(script))
+    assert dump(vocabulary_dsn) == dump(dsn)
+
+    again = subprocess.run(
+        [str(find_binaries()[0] / "psql"), "-X", "-q", "-d", vocabulary_dsn, "-f", str(script)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 3
+    assert "this script starts from revision base, the database has 0001" in again.stderr
+    assert dump(vocabulary_dsn) == dump(dsn)
+    tool("psql", "-X", "-q", "-d", vocabulary_dsn, "-f", "-", stdin=migration_script("cdm", from_revision="0001"))
+    assert dump(vocabulary_dsn) == dump(dsn)
+    assert migrate(vocabulary_dsn).revision_before == "0001"
+    assert dump(vocabulary_dsn) == dump(dsn)
+
+
+def test_uninstall_leaves_no_trace(own_cluster: Cluster, endpoint: Endpoint) -> None:
+    first = own_cluster.dsn_for("first")
+
+    def trace() -> list[str]:
+        return [dump(first), comparable(tool("pg_dumpall", "--globals-only", "-d", own_cluster.dsn))]
+
+    before = trace()
+    migrate(first)
+    check_it_works(first, endpoint)
+    assert trace() != before
+    assert uninstall(first) == []
+    assert trace() == before
+    assert execute(first, "SELECT extname FROM pg_extension ORDER BY 1") == [("plpgsql",)]
+    assert uninstall(first) == []
+    assert trace() == before
+    migrate(first)
+    uninstall(first)
+    assert trace() == before
+
+
+def test_uninstall_keeps_what_was_there_before_or_is_used_by_others(own_cluster: Cluster) -> None:
+    first, second = own_cluster.dsn_for("first"), own_cluster.dsn_for("second")
+    execute(first, "CREATE EXTENSION vector; CREATE TABLE mine (v vector(3)); CREATE ROLE analyst")
+    before = dump(first)
+    migrate(first)
+    migrate(second)
+    execute(first, "GRANT omop_emb_reader TO analyst")
+    execute(second, "CREATE TABLE mine (v vector(3))")
+    warnings = uninstall(first)
+    assert {warning for warning in warnings if "omop_emb_owner" in warning} != set()
+    assert all("another database of this cluster uses it" in warning for warning in warnings)
+    assert dump(first) == before
+    assert execute(second, "SELECT omop_emb_version() IS NOT NULL") == [(True,)]
+    warnings = uninstall(second)
+    assert warnings == ["extension vector stays: other objects use it"]
+    assert execute(second, ROLES) == []
+
+
+def test_vector_in_another_schema_and_odd_names(bare_dsn: str, endpoint: Endpoint) -> None:
+    execute(bare_dsn, 'CREATE SCHEMA "My Extensions"; CREATE EXTENSION vector SCHEMA "My Extensions"')
+    execute(bare_dsn, VOCABULARY + '; ALTER SCHEMA cdm RENAME TO "My CDM"')
+    before = dump(bare_dsn)
+    assert migrate(bare_dsn).cdm_schema == "My CDM"
+    installed = dump(bare_dsn)
+    migrate(bare_dsn)
+    assert dump(bare_dsn) == installed
+    check_it_works(bare_dsn, endpoint)
+    execute(bare_dsn, "SELECT * FROM omop_emb_search('x', ancestor_concept_id => 4329847)")
+    uninstall(bare_dsn)
+    assert dump(bare_dsn) == before
+    script = migration_script("My CDM", "My Extensions")
+    tool("psql", "-X", "-q", "-d", bare_dsn, "-f", "-", stdin=script)
+    assert dump(bare_dsn) == installed
+
+
+def test_moving_to_another_vocabulary_schema(dsn: str, endpoint: Endpoint) -> None:
+    check_it_works(dsn, endpoint)
+    triggers = "SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE 'omop\\_emb\\_%' ORDER BY 1"
+    execute(dsn, "CREATE SCHEMA v2; CREATE TABLE v2.concept AS TABLE cdm.concept")
+    execute(dsn, "UPDATE v2.concept SET concept_name = 'Pain' WHERE concept_id = 378253")
+    assert migrate(dsn, "v2").cdm_schema == "v2"
+    assert execute(dsn, triggers) == [("v2.concept",)]
+    assert execute(dsn, "SELECT pending, stale FROM omop_emb.status") == [(1, 5)]
+    endpoint.requests.clear()
+    assert execute(dsn, "SELECT embedded, removed FROM omop_emb_index()") == [(1, 8)]
+    assert endpoint.texts == ["doc: Pain"]
+    execute(dsn, "DELETE FROM cdm.concept")
+    assert len(execute(dsn, "SELECT FROM omop_emb_search('x', 100)")) == 10
+    assert migrate(dsn).cdm_schema == "v2"
+    execute(dsn, "DELETE FROM v2.concept")
+    assert execute(dsn, "SELECT FROM omop_emb_search('x', 100)") == []
+
+
+@pytest.mark.parametrize("table", ["concept", "concept_synonym"])
+def test_a_vocabulary_table_dropped_and_created_again(dsn: str, endpoint: Endpoint, table: str) -> None:
+    check_it_works(dsn, endpoint)
+    execute(dsn, f"CREATE TABLE cdm.copy AS TABLE cdm.{table}")
+    execute(dsn, f"DROP TABLE cdm.{table}")
+    execute(dsn, f"ALTER TABLE cdm.copy RENAME TO {table}")
+    assert execute(dsn, "SELECT triggers_installed FROM omop_emb.status") == [(False,)]
+    with pytest.raises(
+        psycopg.Error, match=rf"omop_emb_owner may not read the vocabulary table cdm.{table}\n"
+    ) as raised:
+        execute(dsn, "SELECT omop_emb_index()")
+    assert raised.value.diag.sqlstate == "OE005"
+    assert "omop-emb-admin migrate" in (raised.value.diag.message_hint or "")
+    assert len(execute(dsn, "SELECT FROM omop_emb_search('x', 100)")) == 10
+    migrate(dsn)
+    assert execute(dsn, "SELECT triggers_installed, pending, stale FROM omop_emb.status") == [(True, 0, 0)]
+    assert execute(dsn, "SELECT embedded, removed, remaining FROM omop_emb_index()") == [(0, 0, 0)]
+    execute(dsn, f"DELETE FROM cdm.{table} WHERE concept_id = 4329847")
+    assert execute(dsn, "SELECT concept_ids::text FROM omop_emb.queue") == [("{[4329847,4329848)}",)]
+
+
+def test_a_vocabulary_table_that_is_missing_now(dsn: str, endpoint: Endpoint) -> None:
+    check_it_works(dsn, endpoint)
+    execute(dsn, "DROP TABLE cdm.concept_synonym, cdm.concept_ancestor")
+    assert execute(dsn, "SELECT removed FROM omop_emb_index()") == [(7,)]
+    execute(dsn, "DROP TABLE cdm.concept")
+    assert len(execute(dsn, "SELECT FROM omop_emb_search('x', 100)")) == 10
+    execute(dsn, "SELECT * FROM omop_emb.status")
+    with pytest.raises(psycopg.Error, match=r"the vocabulary table .*concept does not exist") as raised:
+        execute(dsn, "SELECT * FROM omop_emb_index()")
+    assert raised.value.diag.sqlstate == "OE005"
+    uninstall(dsn)
+
+
+def test_dump_and_restore_into_another_database_of_the_cluster(
+    dsn: str, cluster: Cluster, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    check_it_works(dsn, endpoint)
+    found = execute(dsn, "SELECT * FROM omop_emb_search('x', 100)")
+    tool("pg_dump", "-Fc", "-f", str(tmp_path / "dump"), dsn)
+    for restored in new_database(cluster, None):
+        tool("pg_restore", "--exit-on-error", "-d", restored, str(tmp_path / "dump"))
+        assert dump(restored) == dump(dsn)
+        assert execute(restored, "SELECT * FROM omop_emb_search('x', 100)") == found
+        assert execute(restored, "SELECT pending, stale, index_valid, triggers_installed FROM omop_emb.status") == [
+            (0, 0, True, True)
+        ]
+        assert execute(restored, "SELECT * FROM omop_emb_index()") == [(0, 0, 0, 0, 0)]
+        migrate(restored)
+        assert dump(restored) == dump(dsn)
+        execute(restored, "DELETE FROM cdm.concept WHERE concept_id = 378253")
+        assert len(execute(restored, "SELECT * FROM omop_emb_search('x', 100)")) == 9
+
+
+def test_a_wheel_installs_and_migrates_without_the_checkout(vocabulary_dsn: str, dsn: str, tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("omop_emb", "migrations", "sql"):
+        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+        shutil.copy(root / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    target = tmp_path / "target"
+    install_wheel = [*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    subprocess.run(install_wheel, check=True, capture_output=True)
+    located = "import omop_emb.resources as r; print(r.SQL, r.MIGRATIONS)"
+
+    def python(*arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        environment = {"PYTHONPATH": str(target), "OMOP_EMB_DSN": vocabulary_dsn}
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment).stdout
+
+    assert python("-c", located).split() == [str(target / "omop_emb/sql"), str(target / "omop_emb/migrations")]
+    python("-m", "omop_emb.cli", "migrate")
+    assert dump(vocabulary_dsn) == dump(dsn)
+
+
+@pytest.fixture
+def server_without_extensions(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Path]]:
+    """Run a server from a relocated copy; yields it with the directory of its extensions' control files."""
+    binaries, major = find_binaries()
+    if binaries != Path(f"/usr/lib/postgresql/{major}/bin"):
+        pytest.skip("only Debian's layout is known to be relocatable")
+    with tempfile.TemporaryDirectory(prefix="omop_emb_relocated_", dir="/tmp") as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        copied = root / f"lib/postgresql/{major}"
+        copied.mkdir(parents=True)
+        shutil.copytree(binaries, copied / "bin", ignore=shutil.ignore_patterns("pg_config"))
+        (copied / "lib").symlink_to(binaries.parent / "lib")
+        share = root / f"share/postgresql/{major}"
+        shutil.copytree(f"/usr/share/postgresql/{major}", share)
+        monkeypatch.setenv("PG_BINDIR", str(copied / "bin"))
+        with Cluster() as running:
+            yield running, share / "extension"
+
+
+@pytest.mark.parametrize(
+    ("control", "package"), [("vector", "postgresql-{}-pgvector"), ("plpython3u", "postgresql-plpython3-{}")]
+)
+def test_a_server_without_an_extension_is_refused(
+    server_without_extensions: tuple[Cluster, Path], control: str, package: str
+) -> None:
+    running, extensions = server_without_extensions
+    (extensions / f"{control}.control").unlink()
+    execute(running.dsn, VOCABULARY)
+    error = refused(running.dsn, f"the server does not have the extension {control}")
+    assert package.format(running.major) in (error.hint or "")
