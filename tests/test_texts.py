@@ -1,0 +1,100 @@
+"""Any text arrives at the endpoint as the prefix followed by exactly that text."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from omop_emb.configuration import configure
+from omop_emb.demo.cluster import Cluster
+from tests.conftest import new_database
+from tests.endpoint import Endpoint, running_endpoint
+
+# PostgreSQL stores neither NUL nor halves of surrogate pairs.
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=60)
+# A database is slower than what hypothesis expects, and one for all examples is meant.
+relaxed = settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def shared_endpoint() -> Iterator[Endpoint]:
+    with running_endpoint() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def db(cluster: Cluster, installed_template: str, shared_endpoint: Endpoint) -> Iterator[psycopg.Connection]:
+    """Give a configured database whose concept names may be of any length."""
+    for dsn in new_database(cluster, installed_template):
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("TRUNCATE cdm.concept, cdm.concept_synonym")
+            connection.execute("ALTER TABLE cdm.concept ALTER concept_name TYPE text")
+            connection.execute("ALTER TABLE cdm.concept_synonym ALTER concept_synonym_name TYPE text")
+            configure(
+                connection,
+                "test",
+                {
+                    "api_base": shared_endpoint.url,
+                    "model": "recorded",
+                    "dimensions": 8,
+                    "document_prefix": "doc: ",
+                    "query_prefix": "query: ",
+                },
+            )
+            yield connection
+
+
+@relaxed
+@given(text=texts)
+@example(text="%s %% %(a)s {0} {{ cdm }} $1 $$ $python$")
+@example(text="' \" \\ \\n E'\\x00' ; -- /* */")
+@example(text="\ufeff\uffff\ufdd0\U0010ffff\u2028\u2029\x85\x1b")
+@example(text="é e\u0301 \u202eABC 👩🏽‍⚕️")
+@example(text="\x1c")
+def test_a_query(db: psycopg.Connection, shared_endpoint: Endpoint, text: str) -> None:
+    shared_endpoint.requests.clear()
+    vector = "SELECT omop_emb_embed_query(%s)::text, omop_emb_embed_document(%s)::text"
+    if not text.strip():
+        with pytest.raises(psycopg.Error, match="the text to embed is empty"):
+            db.execute(vector, [text, text])
+        return
+    as_query, as_document = db.execute(vector, [text, text]).fetchall()[0]
+    assert shared_endpoint.texts[-1] == "doc: " + text
+    assert shared_endpoint.texts[:-1] in (["query: " + text], [])
+    assert as_query != as_document
+    assert db.execute("SELECT omop_emb_embed_query(%s)::text", [text]).fetchone() == (as_query,)
+
+
+@settings(relaxed, max_examples=25)
+@given(names=st.lists(texts, max_size=6), synonyms=st.lists(texts, max_size=4))
+@example(names=["same", "same", "same ", "Same"], synonyms=["same", "other", "other"])
+def test_names_and_synonyms(
+    db: psycopg.Connection, shared_endpoint: Endpoint, names: list[str], synonyms: list[str]
+) -> None:
+    db.execute("SELECT omop_emb.discard('test')")
+    db.execute("TRUNCATE cdm.concept, cdm.concept_synonym")
+    shared_endpoint.requests.clear()
+    with db.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO cdm.concept"
+            " (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, concept_code)"
+            " VALUES (%s, %s, 'd', 'v', 'c', 'x')",
+            list(enumerate(["first", *names])),
+        )
+        cursor.executemany(
+            "INSERT INTO cdm.concept_synonym (concept_id, concept_synonym_name) VALUES (0, %s)",
+            [(synonym,) for synonym in synonyms],
+        )
+    embedded, remaining = db.execute("SELECT embedded, remaining FROM omop_emb_index()").fetchall()[0]
+    visible = {text for text in ("first", *names, *synonyms) if text.strip()}
+    assert sorted(shared_endpoint.texts) == sorted("doc: " + text for text in visible)
+    assert (embedded, remaining) == (len(visible), 0)
+    found = db.execute("SELECT concept_name, matched_text FROM omop_emb_search('x', k => 100)").fetchall()
+    named = ["first", *(name for name in names if name.strip())]
+    assert sorted(name for name, _ in found) == sorted(named)
+    assert {text for _, text in found} <= visible
+    assert db.execute("SELECT pending - failed, stale FROM omop_emb.status").fetchone() == (0, 0)
