@@ -204,6 +204,8 @@ def find_cdm_schema(raw: psycopg.Connection, wanted: str | None) -> str:
                 f"Use --cdm-schema. {found}",
             )
         wanted = next(iter(kinds))
+    if "$" in wanted:
+        raise OmopEmbError(f"the schema name {wanted!r} has a dollar sign, which function bodies cannot hold")
     if wanted not in kinds:
         raise OmopEmbError(f"schema {wanted!r} has no table concept", f"Use --cdm-schema. {found}")
     if kinds[wanted] not in ("r", "p"):

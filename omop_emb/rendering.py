@@ -20,11 +20,13 @@ def quote_identifier(name: str) -> str:
 def render(path: Path, *, cdm_schema: str, vector_schema: str) -> str:
     """Return the text of an SQL file.
 
-    ``{{ cdm }}`` and ``{{ vector }}`` become the quoted schemas of the vocabulary and of pgvector, ``{{ version }}``
-    the version of this package, and ``{{ include omop_emb/... }}`` the text of that file of this package.
+    ``{{ cdm }}`` and ``{{ vector }}`` become the quoted schemas of the vocabulary and of pgvector, ``{{ cdm_name }}``
+    the name of the former as a string, ``{{ version }}`` the version of this package, and
+    ``{{ include omop_emb/... }}`` the text of that file of this package.
     """
     values = {
         "cdm": quote_identifier(cdm_schema),
+        "cdm_name": sql.Literal(cdm_schema).as_string(None),
         "vector": quote_identifier(vector_schema),
         "version": __version__,
     }

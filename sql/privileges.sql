@@ -30,15 +30,15 @@ BEGIN
     END LOOP;
 
     -- What the functions read of the site.
-    EXECUTE 'GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }} TO omop_emb_owner';
     FOREACH site_table IN ARRAY ARRAY['concept', 'concept_synonym', 'concept_relationship', 'concept_ancestor'] LOOP
-        IF to_regclass('{{ cdm }}.' || site_table) IS NOT NULL THEN
-            EXECUTE format('GRANT SELECT ON {{ cdm }}.%I TO omop_emb_owner', site_table);
+        IF omop_emb.can_read(site_table) IS NOT NULL THEN
+            EXECUTE format('GRANT SELECT ON %I.%I TO omop_emb_owner', {{ cdm_name }}, site_table);
         END IF;
     END LOOP;
 END
 $do$;
 
+GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }} TO omop_emb_owner;
 REVOKE ALL ON SCHEMA omop_emb FROM PUBLIC;
 GRANT USAGE ON SCHEMA omop_emb TO omop_emb_reader, omop_emb_admin;
 GRANT SELECT ON omop_emb.status, omop_emb.failures TO omop_emb_reader, omop_emb_admin;

@@ -110,3 +110,14 @@ def indexed(db: psycopg.Connection, endpoint: Endpoint) -> psycopg.Connection:
     endpoint.requests.clear()
     endpoint.headers.clear()
     return db
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """Run a server that no other test has used, so that its roles are the test's alone."""
+    with Cluster() as running:
+        running.create_database("first")
+        with psycopg.connect(running.dsn_for("first")) as connection:
+            connection.execute(VOCABULARY)
+        running.create_database("second", template="first")
+        yield running

@@ -1,6 +1,5 @@
-"""migrate and uninstall: what they change, what they refuse, and that nothing is left behind."""
+"""migrate: what it changes, what it refuses, and that nothing is half done."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -10,81 +9,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from omop_emb import install, rendering, resources
-from omop_emb.configuration import configure
 from omop_emb.demo.binaries import find_binaries
 from omop_emb.demo.cluster import Cluster
 from omop_emb.errors import OmopEmbError
 from omop_emb.install import migrate, migration_script, uninstall
-from tests.conftest import VOCABULARY, new_database
+from tests.conftest import VOCABULARY
 from tests.endpoint import Endpoint
-
-SETTINGS = {"model": "recorded", "document_prefix": "doc: ", "query_prefix": "query: "}
-ROLES = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'omop\\_emb\\_%' ORDER BY 1"
-
-
-def tool(name: str, *arguments: str, stdin: str | None = None) -> str:
-    """Run a PostgreSQL program and return what it prints."""
-    command = [str(find_binaries()[0] / name), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, input=stdin).stdout
-
-
-def comparable(dumped: str) -> str:
-    """Leave out the lines that differ between any two dumps."""
-    return re.sub(r"^\\(un)?restrict .*$", "", dumped, flags=re.MULTILINE)
-
-
-def dump(dsn: str) -> str:
-    """Dump a database: schema, owners, privileges and data."""
-    return comparable(tool("pg_dump", dsn))
-
-
-def execute(dsn: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        cursor = connection.execute(sql.SQL(statement))
-        return cursor.fetchall() if cursor.description is not None else []
-
-
-def check_it_works(dsn: str, endpoint: Endpoint) -> None:
-    """Configure, index, search, change a concept and find it."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        configure(connection, "test", {"api_base": endpoint.url, **SETTINGS})
-        assert connection.execute("SELECT embedded, remaining FROM omop_emb_index()").fetchone() == (16, 0)
-        assert len(connection.execute("SELECT * FROM omop_emb_search('x', 100)").fetchall()) == 10
-        with connection.transaction(force_rollback=True):
-            schema = connection.execute("SELECT cdm_schema FROM omop_emb.installation").fetchone()
-            assert schema is not None
-            table = sql.Identifier(schema[0], "concept")
-            connection.execute(sql.SQL("UPDATE {} SET concept_name = 'new' WHERE concept_id = 378253").format(table))
-            assert connection.execute("SELECT embedded, removed FROM omop_emb_index()").fetchone() == (1, 1)
-            connection.execute(sql.SQL("DELETE FROM {}").format(table))
-            assert connection.execute("SELECT * FROM omop_emb_search('x', 100)").fetchall() == []
-        assert connection.execute("SELECT index_valid, triggers_installed FROM omop_emb.status").fetchone() == (
-            True,
-            True,
-        )
-
-
-def refused(dsn: str, match: str, *arguments: str) -> OmopEmbError:
-    """Check that migrate refuses with one line and changes nothing."""
-    before = dump(dsn)
-    with pytest.raises(OmopEmbError, match=match) as raised:
-        migrate(dsn, *arguments)
-    assert "\n" not in raised.value.message
-    assert dump(dsn) == before
-    return raised.value
-
-
-@pytest.fixture
-def own_cluster() -> Iterator[Cluster]:
-    """Run a server that no other test has used, so that its roles are the test's alone."""
-    with Cluster() as running:
-        running.create_database("first")
-        execute(running.dsn_for("first"), VOCABULARY)
-        running.create_database("second", template="first")
-        yield running
+from tests.installing import ROLES, check_it_works, dump, execute, refused, tool
 
 
 def test_a_database_without_a_vocabulary_is_refused(bare_dsn: str) -> None:
@@ -204,44 +137,6 @@ def test_the_printed_script_gives_the_identical_schema_through_psql(
     assert dump(vocabulary_dsn) == dump(dsn)
 
 
-def test_uninstall_leaves_no_trace(own_cluster: Cluster, endpoint: Endpoint) -> None:
-    first = own_cluster.dsn_for("first")
-
-    def trace() -> list[str]:
-        return [dump(first), comparable(tool("pg_dumpall", "--globals-only", "-d", own_cluster.dsn))]
-
-    before = trace()
-    migrate(first)
-    check_it_works(first, endpoint)
-    assert trace() != before
-    assert uninstall(first) == []
-    assert trace() == before
-    assert execute(first, "SELECT extname FROM pg_extension ORDER BY 1") == [("plpgsql",)]
-    assert uninstall(first) == []
-    assert trace() == before
-    migrate(first)
-    uninstall(first)
-    assert trace() == before
-
-
-def test_uninstall_keeps_what_was_there_before_or_is_used_by_others(own_cluster: Cluster) -> None:
-    first, second = own_cluster.dsn_for("first"), own_cluster.dsn_for("second")
-    execute(first, "CREATE EXTENSION vector; CREATE TABLE mine (v vector(3)); CREATE ROLE analyst")
-    before = dump(first)
-    migrate(first)
-    migrate(second)
-    execute(first, "GRANT omop_emb_reader TO analyst")
-    execute(second, "CREATE TABLE mine (v vector(3))")
-    warnings = uninstall(first)
-    assert {warning for warning in warnings if "omop_emb_owner" in warning} != set()
-    assert all("another database of this cluster uses it" in warning for warning in warnings)
-    assert dump(first) == before
-    assert execute(second, "SELECT omop_emb_version() IS NOT NULL") == [(True,)]
-    warnings = uninstall(second)
-    assert warnings == ["extension vector stays: other objects use it"]
-    assert execute(second, ROLES) == []
-
-
 def test_vector_in_another_schema_and_odd_names(bare_dsn: str, endpoint: Endpoint) -> None:
     execute(bare_dsn, 'CREATE SCHEMA "My Extensions"; CREATE EXTENSION vector SCHEMA "My Extensions"')
     execute(bare_dsn, VOCABULARY + '; ALTER SCHEMA cdm RENAME TO "My CDM"')
@@ -309,53 +204,6 @@ def test_a_vocabulary_table_that_is_missing_now(dsn: str, endpoint: Endpoint) ->
         execute(dsn, "SELECT * FROM omop_emb_index()")
     assert raised.value.diag.sqlstate == "OE005"
     uninstall(dsn)
-
-
-def test_dump_and_restore_into_another_database_of_the_cluster(
-    dsn: str, cluster: Cluster, endpoint: Endpoint, tmp_path: Path
-) -> None:
-    check_it_works(dsn, endpoint)
-    found = execute(dsn, "SELECT * FROM omop_emb_search('x', 100)")
-    tool("pg_dump", "-Fc", "-f", str(tmp_path / "dump"), dsn)
-    for restored in new_database(cluster, None):
-        tool("pg_restore", "--exit-on-error", "-d", restored, str(tmp_path / "dump"))
-        assert dump(restored) == dump(dsn)
-        assert execute(restored, "SELECT * FROM omop_emb_search('x', 100)") == found
-        assert execute(restored, "SELECT pending, stale, index_valid, triggers_installed FROM omop_emb.status") == [
-            (0, 0, True, True)
-        ]
-        assert execute(restored, "SELECT * FROM omop_emb_index()") == [(0, 0, 0, 0, 0)]
-        migrate(restored)
-        assert dump(restored) == dump(dsn)
-        execute(restored, "DELETE FROM cdm.concept WHERE concept_id = 378253")
-        assert len(execute(restored, "SELECT * FROM omop_emb_search('x', 100)")) == 9
-
-
-def test_a_wheel_installs_and_migrates_without_the_checkout(vocabulary_dsn: str, dsn: str, tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("omop_emb", "migrations", "sql"):
-        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
-        shutil.copy(root / name, source)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    target = tmp_path / "target"
-    install_wheel = [*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
-    subprocess.run(install_wheel, check=True, capture_output=True)
-    located = "import omop_emb.resources as r; print(r.SQL, r.MIGRATIONS)"
-
-    def python(*arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        environment = {"PYTHONPATH": str(target), "OMOP_EMB_DSN": vocabulary_dsn}
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment).stdout
-
-    assert python("-c", located).split() == [str(target / "omop_emb/sql"), str(target / "omop_emb/migrations")]
-    python("-m", "omop_emb.cli", "migrate")
-    assert dump(vocabulary_dsn) == dump(dsn)
 
 
 @pytest.fixture

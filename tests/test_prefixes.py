@@ -89,7 +89,7 @@ def test_a_setting_changed_behind_the_check_is_an_error_and_not_a_worse_answer(i
         "SELECT omop_emb_embed_query('fever')",
         "SELECT * FROM omop_emb_index()",
     ):
-        with pytest.raises(psycopg.Error, match='"wrong: ".*"doc: "') as raised:
+        with pytest.raises(psycopg.Error, match=r'"wrong: ".*"doc: "') as raised:
             indexed.execute(statement)
         assert raised.value.diag.sqlstate == "OE001"
 

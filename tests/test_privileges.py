@@ -122,7 +122,7 @@ READER_MAY_NOT = [
     "SELECT omop_emb.enqueue('{(,)}')",
     "SELECT omop_emb.reconcile()",
     "SELECT omop_emb.refresh_search_functions()",
-    "SELECT omop_emb.nearest_1('[1,2,3,4,5,6,7,8]', 1, 1, NULL)",
+    "SELECT omop_emb.nearest_1('[1,2,3,4,5,6,7,8]', 1, NULL)",
     "CREATE TABLE omop_emb.mine ()",
     "SELECT * FROM cdm.concept",
     "SET ROLE omop_emb_owner",
@@ -139,7 +139,7 @@ FORGED = 'jsonb_populate_record(NULL::omop_emb.config, \'{"api_base": "http://12
         f"SELECT omop_emb.embed_query({FORGED}, 'x')",
         f"SELECT omop_emb.request_documents({FORGED}, '{{x}}')",
         f"SELECT omop_emb.embed_documents({FORGED}, '{{x}}')",
-        f"SELECT omop_emb.search_vector({FORGED}, '[1]', 1, NULL)",
+        f"SELECT omop_emb.search_exactly({FORGED}, '[1]', 1, NULL)",
     ],
 )
 def test_a_reader_can_do_nothing_else(granted: psycopg.Connection, connect: Connect, statement: str) -> None:

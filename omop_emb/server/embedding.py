@@ -23,6 +23,7 @@ DOCUMENT = "document"
 QUERY = "query"
 
 MAX_CHARACTERS = 32768
+MAX_REPLY_OVERHEAD = 131072
 MAX_REPLY_BYTES_PER_DIMENSION = 64
 PROBE_TEXT = "diabetes"
 LARGEST_COMPONENT = {"vector": 3.4028235e38, "halfvec": 65504.0}
@@ -141,8 +142,8 @@ def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[fl
     """Return the checked vectors of a reply in the order of the texts, by the reply's ``index`` fields."""
     try:
         # Nothing interrupts the JSON parser.
-        bytes_per_text = 4096 + MAX_REPLY_BYTES_PER_DIMENSION * (settings["dimensions"] or 2048)
-        if len(reply) > (expected + 1) * bytes_per_text:
+        bytes_per_text = 1024 + MAX_REPLY_BYTES_PER_DIMENSION * (settings["dimensions"] or 2048)
+        if len(reply) > MAX_REPLY_OVERHEAD + expected * bytes_per_text:
             raise ValueError(f"{len(reply)} bytes for {expected} texts")
         items = json.loads(reply.decode("utf-8"))["data"]
         if not isinstance(items, list) or len(items) != expected:

@@ -3,16 +3,17 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    c omop_emb.config;
-    s omop_emb.storage;
+    chosen record;
     known text;
 BEGIN
-    IF config_for.config IS NULL THEN
-        SELECT * INTO c FROM omop_emb.config f WHERE f.is_active;
-    ELSE
-        SELECT * INTO c FROM omop_emb.config f WHERE f.name = config_for.config;
-    END IF;
-    IF c.name IS NULL THEN
+    SELECT f AS config, s AS storage,
+        (f.model, f.dimensions, f.document_prefix, f.document_params, f.distance, f.storage) IS DISTINCT FROM
+        (s.model, s.dimensions, s.document_prefix, s.document_params, s.distance, s.storage) AS differs
+    INTO chosen
+    FROM omop_emb.config f
+    LEFT JOIN omop_emb.storage s ON s.config_id = f.config_id
+    WHERE CASE WHEN config_for.config IS NULL THEN f.is_active ELSE f.name = config_for.config END;
+    IF NOT FOUND THEN
         SELECT string_agg(quote_literal(f.name), ', ' ORDER BY f.name) INTO known FROM omop_emb.config f;
         RAISE EXCEPTION USING ERRCODE = 'OE002',
             MESSAGE = CASE
@@ -25,12 +26,10 @@ BEGIN
                     THEN format('Set is_active in omop_emb.config for one of: %s.', known)
                 ELSE format('There are: %s.', known) END;
     END IF;
-    SELECT * INTO s FROM omop_emb.storage r WHERE r.config_id = c.config_id;
-    IF (c.model, c.dimensions, c.document_prefix, c.document_params, c.distance, c.storage) IS DISTINCT FROM
-        (s.model, s.dimensions, s.document_prefix, s.document_params, s.distance, s.storage) THEN
-        PERFORM omop_emb.refuse_settings(c, s);
+    IF chosen.differs THEN
+        PERFORM omop_emb.refuse_settings(chosen.config, chosen.storage);
     END IF;
-    RETURN c;
+    RETURN chosen.config;
 END
 $$;
 

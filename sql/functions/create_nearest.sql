@@ -4,16 +4,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     name text := 'nearest_' || c.config_id;
-    terms_per_concept float := 1;
-    candidates_per_concept int;
 BEGIN
-    -- Each candidate costs a hundredth of the search, too few of them a second scan.
-    IF c.synonyms THEN
-        SELECT CASE WHEN m.reltuples > 0 THEN t.reltuples / m.reltuples ELSE 1.5 END INTO terms_per_concept
-        FROM pg_class t, pg_class m
-        WHERE t.oid = 'omop_emb.term'::regclass AND m.oid = 'omop_emb.concept'::regclass;
-    END IF;
-    candidates_per_concept := ceil(greatest(1, 2 * terms_per_concept - 1));
     -- Only a superuser may SET a parameter of a library that the session has not loaded.
     PERFORM '[0]'::{{ vector }}.vector;
     -- A function per configuration keeps its plan for the session: planning would cost half as much as the search.
@@ -24,30 +15,42 @@ BEGIN
         LANGUAGE plpgsql STABLE
         SET search_path = pg_catalog, pg_temp
         SET hnsw.ef_search = %2$s
-        SET hnsw.iterative_scan = relaxed_order
+        SET hnsw.iterative_scan = off
         SET plan_cache_mode = force_generic_plan
         SET enable_seqscan = off
         SET jit = off
         AS %3$L
-        $sql$, name, c.hnsw_ef_search,
-        format($body$
+        $sql$, name, c.hnsw_ef_search, format($body$
 #variable_conflict use_column
 DECLARE
-    candidates bigint := %s * k;
+    -- Too few cost another scan, too many a hundredth of one each.
+    candidates bigint := %1$s * k;
 BEGIN
-    -- Several terms of one concept fold into one row, so the first candidates can be too few.
-    WHILE candidates <= 16 * k LOOP
-        RETURN QUERY %s;
-        EXIT WHEN FOUND;
-        candidates := candidates * 4;
-    END LOOP;
+    IF k <= 1000 AND (
+        (filter).domains IS NULL AND (filter).vocabularies IS NULL AND (filter).concept_classes IS NULL
+        AND NOT (filter).standard_only AND (filter).concept_ids IS NULL
+        OR NOT omop_emb.passes_few(filter)) THEN
+        -- Several terms of one concept fold into one row and the filter takes rows away, so the first candidates
+        -- can be too few. An iterative scan goes on where they end, but pays for it from the start.
+        WHILE candidates <= 16 * k LOOP
+            RETURN QUERY %2$s;
+            IF FOUND THEN
+                RETURN;
+            END IF;
+            PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
+            candidates := candidates * 4;
+        END LOOP;
+    END IF;
+    RETURN QUERY
+        SELECT r.* FROM omop_emb.config c, omop_emb.search_exactly(c, embedding, k, filter) r WHERE c.config_id = %3$s;
 END
-$body$, candidates_per_concept, omop_emb.search_statement(c, false)));
+$body$, CASE WHEN c.synonyms THEN 2 ELSE 1 END, omop_emb.search_statement(c, false), c.config_id));
     EXECUTE format('REVOKE ALL ON FUNCTION omop_emb.%I FROM PUBLIC', name);
     EXECUTE format('COMMENT ON FUNCTION omop_emb.%I IS %L', name,
-        format('The index scan of configuration %s, written by omop_emb.create_nearest', c.name));
+        format('The k nearest concepts of a query vector in configuration %s: by the HNSW index, or exactly where few'
+            ' concepts pass the filter; written by omop_emb.create_nearest', c.name));
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.create_nearest(omop_emb.config) IS
-    'Make the function that searches the HNSW index of one configuration';
+    'Make the function that searches the vectors of one configuration, whose index scan is planned once a session';

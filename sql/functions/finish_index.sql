@@ -7,6 +7,7 @@ DECLARE
 BEGIN
     IF to_regclass(format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) IS NULL THEN
         PERFORM omop_emb.build_hnsw(c);
+        ANALYZE omop_emb.concept, omop_emb.term;
     END IF;
 END
 $$;

@@ -21,9 +21,8 @@ BEGIN
     c := omop_emb.config_for(config);
     f := omop_emb.search_filter(c, k, domains, vocabularies, concept_classes, standard_only, include_invalid,
         ancestor_concept_id, NULL);
-    RETURN QUERY
-        SELECT r.*
-        FROM omop_emb.search_vector(c, omop_emb.embed_query(c, query)::{{ vector }}.vector, k, f) r;
+    RETURN QUERY EXECUTE format('SELECT n.* FROM omop_emb.%I($1, $2, $3) n', 'nearest_' || c.config_id)
+        USING omop_emb.embed_query(c, query)::{{ vector }}.vector, k::bigint, f;
 END
 $$;
 

@@ -27,7 +27,8 @@ BEGIN
             USING ERRCODE = 'OE005',
                 HINT = 'Check that the concept exists and is in the scope of the configuration, and run omop_emb_index().';
     END IF;
-    RETURN QUERY SELECT r.* FROM omop_emb.search_vector(c, name_vector, k, f) r;
+    RETURN QUERY EXECUTE format('SELECT n.* FROM omop_emb.%I($1, $2, $3) n', 'nearest_' || c.config_id)
+        USING name_vector, k::bigint, f;
 END
 $$;
 

@@ -11,19 +11,10 @@ DECLARE
     touched_now bytea[];
     started timestamptz;
     c omop_emb.config;
-    unreadable regclass;
 BEGIN
-    IF to_regclass('{{ cdm }}.concept') IS NULL THEN
-        RAISE EXCEPTION 'the vocabulary table %.concept does not exist', $name${{ cdm }}$name$
-            USING ERRCODE = 'OE005',
-                HINT = 'Restore it, or run omop-emb-admin migrate --cdm-schema with the schema that holds it now.';
-    END IF;
-    SELECT t INTO unreadable
-    FROM unnest(ARRAY[to_regclass('{{ cdm }}.concept'), to_regclass('{{ cdm }}.concept_synonym')]) t
-    WHERE NOT has_table_privilege(t, 'SELECT');
-    IF FOUND THEN
-        RAISE EXCEPTION '% may not read the vocabulary table %', current_user, unreadable
-            USING ERRCODE = 'OE005', HINT = 'If the table was created again, run omop-emb-admin migrate.';
+    PERFORM omop_emb.require_vocabulary_table('concept');
+    IF NOT omop_emb.can_read('concept_synonym') THEN
+        PERFORM omop_emb.require_vocabulary_table('concept_synonym');
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('omop_emb'), hashtext('reconcile'));
     started := clock_timestamp();

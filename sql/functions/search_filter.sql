@@ -26,11 +26,7 @@ BEGIN
         f.concept_classes := omop_emb.intersection(f.concept_classes, c.concept_classes);
     END IF;
     IF ancestor_concept_id IS NOT NULL THEN
-        IF to_regclass('{{ cdm }}.concept_ancestor') IS NULL THEN
-            RAISE EXCEPTION 'ancestor_concept_id needs the table %.concept_ancestor, which does not exist',
-                $name${{ cdm }}$name$
-                USING ERRCODE = 'OE005', HINT = 'Load concept_ancestor, or search without ancestor_concept_id.';
-        END IF;
+        PERFORM omop_emb.require_vocabulary_table('concept_ancestor');
         f.concept_ids := ARRAY(
             SELECT a.descendant_concept_id::int
             FROM {{ cdm }}.concept_ancestor a

@@ -2,11 +2,12 @@ CREATE OR REPLACE FUNCTION omop_emb.triggers_installed() RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 RETURN (
-    SELECT bool_and(t.wanted = (
+    SELECT coalesce(bool_and(4 = (
         SELECT count(*) FROM pg_trigger g
-        WHERE g.tgrelid = t.relation AND g.tgname LIKE 'omop\_emb\_%' AND g.tgenabled IN ('O', 'A')))
-    FROM (VALUES (to_regclass('{{ cdm }}.concept'), 4), (to_regclass('{{ cdm }}.concept_synonym'), 4)) t (relation, wanted)
-    WHERE t.relation IS NOT NULL
+        WHERE g.tgrelid = c.oid AND g.tgname LIKE 'omop\_emb\_%' AND g.tgenabled IN ('O', 'A'))), false)
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = {{ cdm_name }} AND c.relname IN ('concept', 'concept_synonym')
 );
 
 COMMENT ON FUNCTION omop_emb.triggers_installed() IS

@@ -5,7 +5,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     -- A table that was created again is not readable for this package until migrate ran.
-    IF has_table_privilege(to_regclass('{{ cdm }}.concept'), 'SELECT') IS NOT TRUE THEN
+    IF omop_emb.can_read('concept') IS NOT TRUE THEN
         RETURN;
     END IF;
     -- Sites widen columns: everything is read as text.

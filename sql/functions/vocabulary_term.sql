@@ -9,7 +9,7 @@ BEGIN
         SELECT c.concept_id, 'name', c.concept_name
         FROM omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c
         WHERE c.concept_name ~ '\S';
-    IF has_table_privilege(to_regclass('{{ cdm }}.concept_synonym'), 'SELECT') IS NOT TRUE
+    IF omop_emb.can_read('concept_synonym') IS NOT TRUE
         OR NOT EXISTS (SELECT FROM omop_emb.config f WHERE f.synonyms) THEN
         RETURN;
     END IF;

@@ -48,7 +48,7 @@ COMMENT ON FUNCTION omop_emb.synonym_changed() IS 'Queue the concepts whose syno
 
 DO $do$
 BEGIN
-    IF to_regclass('{{ cdm }}.concept_synonym') IS NULL THEN
+    IF omop_emb.can_read('concept_synonym') IS NULL THEN
         RETURN;
     END IF;
     CREATE OR REPLACE TRIGGER omop_emb_inserted AFTER INSERT ON {{ cdm }}.concept_synonym

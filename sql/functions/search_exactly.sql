@@ -1,0 +1,14 @@
+CREATE OR REPLACE FUNCTION omop_emb.search_exactly(
+    c omop_emb.config, embedding {{ vector }}.vector, k bigint, filter omop_emb.search_filter)
+    RETURNS SETOF omop_emb.search_result
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = on
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE omop_emb.search_statement(c, true) USING embedding, k, filter;
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.search_exactly(omop_emb.config, {{ vector }}.vector, bigint, omop_emb.search_filter) IS
+    'The k nearest concepts of a query vector among all that pass the filter, without the HNSW index';
