@@ -43,6 +43,7 @@ def migrate(dsn: str | None, cdm_schema: str | None = None) -> Installation:
         with engine.begin() as begun:
             connection = begun.execution_options(no_parameters=True)
             run(connection, LOCK)
+            run(connection, render_guard())
             installed_schema = installed_cdm_schema(raw)
             schema = find_cdm_schema(raw, cdm_schema or installed_schema)
             before = current_revision(raw)
@@ -71,6 +72,8 @@ def migration_script(cdm_schema: str, vector_schema: str = "public", from_revisi
     ``from_revision`` is the revision that the database has (``SELECT version_num FROM omop_emb.alembic_version``),
     ``base`` for one without the package.
     """
+    check_schema_name(cdm_schema)
+    check_schema_name(vector_schema)
     alembic_output = io.StringIO()
     config = alembic_config()
     config.output_buffer = alembic_output
@@ -79,6 +82,7 @@ def migration_script(cdm_schema: str, vector_schema: str = "public", from_revisi
         r"\set ON_ERROR_STOP on",
         "BEGIN;",
         LOCK + ";",
+        render_guard(),
         script_check(from_revision),
         *(script_extension(name, vector_schema if name == "vector" else None) for name in EXTENSIONS),
         render(SQL / "roles.sql", cdm_schema=cdm_schema, vector_schema=vector_schema),
@@ -204,8 +208,7 @@ def find_cdm_schema(raw: psycopg.Connection, wanted: str | None) -> str:
                 f"Use --cdm-schema. {found}",
             )
         wanted = next(iter(kinds))
-    if "$" in wanted:
-        raise OmopEmbError(f"the schema name {wanted!r} has a dollar sign, which function bodies cannot hold")
+    check_schema_name(wanted)
     if wanted not in kinds:
         raise OmopEmbError(f"schema {wanted!r} has no table concept", f"Use --cdm-schema. {found}")
     if kinds[wanted] not in ("r", "p"):
@@ -242,7 +245,19 @@ def find_vector_schema(raw: psycopg.Connection) -> str:
     ).fetchone()
     if row is None:
         raise OmopEmbError("the extension vector is not installed in this database")
+    check_schema_name(str(row[0]))
     return str(row[0])
+
+
+def check_schema_name(name: str) -> None:
+    """Raise OmopEmbError for a schema whose name cannot stand in a function body."""
+    if any(character in name for character in "$%'\\"):
+        raise OmopEmbError(f"the schema name {name!r} has a character that function bodies cannot hold: $ % ' or \\")
+
+
+def render_guard() -> str:
+    """Return SQL that stops an installation over objects of that name which are not this package's."""
+    return render(SQL / "guard.sql", cdm_schema="", vector_schema="")
 
 
 def drop_triggers(raw: psycopg.Connection) -> None:

@@ -21,13 +21,14 @@ def render(path: Path, *, cdm_schema: str, vector_schema: str) -> str:
     """Return the text of an SQL file.
 
     ``{{ cdm }}`` and ``{{ vector }}`` become the quoted schemas of the vocabulary and of pgvector, ``{{ cdm_name }}``
-    the name of the former as a string, ``{{ version }}`` the version of this package, and
-    ``{{ include omop_emb/... }}`` the text of that file of this package.
+    the name of the former as a string, ``{{ public_functions }}`` the names of the functions in schema public,
+    ``{{ version }}`` the version of this package, and ``{{ include omop_emb/... }}`` the text of that file of it.
     """
     values = {
         "cdm": quote_identifier(cdm_schema),
         "cdm_name": sql.Literal(cdm_schema).as_string(None),
         "vector": quote_identifier(vector_schema),
+        "public_functions": ", ".join(f"'{name}'" for name in public_functions()),
         "version": __version__,
     }
 
@@ -37,6 +38,11 @@ def render(path: Path, *, cdm_schema: str, vector_schema: str) -> str:
         return values[match[2]]
 
     return PLACEHOLDER.sub(replacement, path.read_text(encoding="utf-8"))
+
+
+def public_functions() -> list[str]:
+    """Return the names of the functions that go into schema public."""
+    return sorted(path.stem for path in (SQL / "functions").glob("omop_emb_*.sql"))
 
 
 def replaceable_files() -> Iterator[Path]:

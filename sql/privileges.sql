@@ -3,15 +3,18 @@ DECLARE
     object record;
     site_table text;
 BEGIN
-    -- Nothing here ever runs as a superuser: the functions run as a role that owns this package and nothing else.
-    EXECUTE 'ALTER SCHEMA omop_emb OWNER TO omop_emb_owner';
+    -- Nothing here ever runs as a superuser: the functions run as a role that owns the package's tables and functions
+    -- and nothing else. What migrate itself reads and writes as a superuser stays out of that role's reach.
     FOR object IN
-        SELECT format('%I.%I', n.nspname, c.relname) AS name, CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
+        SELECT format('%I.%I', n.nspname, c.relname) AS name, CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind,
+            c.relname IN ('installation', 'alembic_version') AS is_of_migrate
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'omop_emb' AND c.relkind IN ('r', 'v')
     LOOP
-        EXECUTE format('ALTER %s %s OWNER TO omop_emb_owner', object.kind, object.name);
         EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
+        IF NOT object.is_of_migrate THEN
+            EXECUTE format('ALTER %s %s OWNER TO omop_emb_owner', object.kind, object.name);
+        END IF;
     END LOOP;
     FOR object IN
         SELECT format('%I.%I', n.nspname, t.typname) AS name
@@ -23,7 +26,7 @@ BEGIN
     FOR object IN
         SELECT p.oid::regprocedure AS name
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'omop_emb' OR (n.nspname = 'public' AND p.proname LIKE 'omop\_emb\_%')
+        WHERE n.nspname = 'omop_emb' OR (n.nspname = 'public' AND p.proname IN ({{ public_functions }}))
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO omop_emb_owner', object.name);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
@@ -40,6 +43,7 @@ $do$;
 
 GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }} TO omop_emb_owner;
 REVOKE ALL ON SCHEMA omop_emb FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA omop_emb TO omop_emb_owner;
 GRANT USAGE ON SCHEMA omop_emb TO omop_emb_reader, omop_emb_admin;
 GRANT SELECT ON omop_emb.status, omop_emb.failures TO omop_emb_reader, omop_emb_admin;
 GRANT EXECUTE ON FUNCTION

@@ -18,6 +18,7 @@ BEGIN
         SELECT p.oid::regprocedure AS name
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'public' AND p.proname LIKE 'omop\_emb\_%'
+            AND pg_get_userbyid(p.proowner) = 'omop_emb_owner'
     LOOP
         EXECUTE format('DROP FUNCTION %s', object.name);
     END LOOP;

@@ -70,7 +70,7 @@ def configured(db: psycopg.Connection, endpoint: Endpoint) -> psycopg.Connection
 
 
 def test_first_and_second_run(configured: psycopg.Connection, endpoint: Endpoint) -> None:
-    assert status(configured) == (10, 0, 10, 0, 0, True, True)
+    assert status(configured) == (10, 0, 10, 0, 0, False, True)
     # Two concepts share a name.
     assert run(configured) == (16, 1, 0, 0, 0)
     assert len(endpoint.texts) == len(set(endpoint.texts)) == 16

@@ -44,14 +44,19 @@ def test_every_function_table_and_view_has_a_comment(indexed: psycopg.Connection
     assert tables == []
 
 
-def test_nothing_belongs_to_a_superuser(indexed: psycopg.Connection) -> None:
+def test_only_what_migrate_itself_uses_belongs_to_a_superuser(indexed: psycopg.Connection) -> None:
     assert names(indexed, "p.proowner <> 'omop_emb_owner'::regrole") == []
     owners = indexed.execute(
-        "SELECT DISTINCT c.relowner::regrole::text FROM pg_class c WHERE c.relnamespace = 'omop_emb'::regnamespace"
-        " UNION SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'omop_emb'"
-        " UNION SELECT typowner::regrole::text FROM pg_type WHERE typnamespace = 'omop_emb'::regnamespace"
+        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'omop_emb'::regnamespace AND c.relkind <> 'i'"
+        " AND c.relowner <> 'omop_emb_owner'::regrole"
+        " UNION SELECT nspname FROM pg_namespace WHERE nspname = 'omop_emb' AND nspowner <> 'omop_emb_owner'::regrole"
+        " ORDER BY 1"
     ).fetchall()
-    assert owners == [("omop_emb_owner",)]
+    assert owners == [("alembic_version",), ("installation",), ("omop_emb",)]
+    for table in ("alembic_version", "installation"):
+        assert indexed.execute(
+            "SELECT has_table_privilege('omop_emb_owner', %s, 'SELECT, INSERT, UPDATE, TRIGGER')", [f"omop_emb.{table}"]
+        ).fetchone() == (False,)
     role = indexed.execute(
         "SELECT rolsuper, rolcanlogin, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication,"
         " (SELECT count(*) FROM pg_auth_members m WHERE m.member = r.oid OR m.roleid = r.oid)"
@@ -85,7 +90,7 @@ def test_definers_are_the_entry_points_and_triggers_alone(indexed: psycopg.Conne
         "p.prosecdef AND p.prorettype <> 'trigger'::regtype AND n.nspname = 'omop_emb'"
         " AND NOT has_function_privilege('omop_emb_admin', p.oid, 'EXECUTE')",
     )
-    assert entries == ["omop_emb.refresh_search_functions()"]
+    assert entries == ["omop_emb.enqueue(int8multirange)", "omop_emb.refresh_search_functions()"]
 
 
 def test_public_may_call_nothing(indexed: psycopg.Connection) -> None:

@@ -122,13 +122,13 @@ def check_vector(settings: Settings, vector: List[float]) -> List[float]:
         raise ValueError(f"a vector has {len(vector)} dimensions, the configuration says {wanted}")
     if not vector:
         raise ValueError("a vector has no dimensions")
-    if not math.isfinite(sum(vector)):
+    length = math.hypot(*vector)
+    if not math.isfinite(length):
         raise ValueError("a vector holds NaN or infinity")
     limit = LARGEST_COMPONENT[settings["storage"]]
-    if max(vector) > limit or min(vector) < -limit:
+    if length > limit and max(map(abs, vector)) > limit:
         raise ValueError(f"a vector holds a number beyond {limit:g}, which {settings['storage']} cannot store")
     if settings["distance"] in ("cosine", "inner_product"):
-        length = math.sqrt(sum([value * value for value in vector]))
         if not length:
             raise ValueError("a vector holds only zeros, which has no direction to compare")
         if not 1e-15 < length < 1e15:

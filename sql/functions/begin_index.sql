@@ -7,7 +7,6 @@ DECLARE
 BEGIN
     SELECT r.removed, r.reused INTO removed, reused FROM omop_emb.reconcile(NULL) r WHERE r.config_id = c.config_id;
     SELECT count(DISTINCT p.text_hash) INTO pending FROM omop_emb.pending_text(c, NULL) p;
-    PERFORM omop_emb.prepare_bulk(c, pending);
 END
 $$;
 

@@ -24,7 +24,7 @@ BEGIN
 #variable_conflict use_column
 DECLARE
     -- Too few cost another scan, too many a hundredth of one each.
-    candidates bigint := %1$s * k;
+    candidates bigint := %1$s;
 BEGIN
     IF k <= 1000 AND (
         (filter).domains IS NULL AND (filter).vocabularies IS NULL AND (filter).concept_classes IS NULL
@@ -44,7 +44,7 @@ BEGIN
     RETURN QUERY
         SELECT r.* FROM omop_emb.config c, omop_emb.search_exactly(c, embedding, k, filter) r WHERE c.config_id = %3$s;
 END
-$body$, CASE WHEN c.synonyms THEN 2 ELSE 1 END, omop_emb.search_statement(c, false), c.config_id));
+$body$, CASE WHEN c.synonyms THEN 'omop_emb.first_candidates(k)' ELSE 'k' END, omop_emb.search_statement(c, false), c.config_id));
     EXECUTE format('REVOKE ALL ON FUNCTION omop_emb.%I FROM PUBLIC', name);
     EXECUTE format('COMMENT ON FUNCTION omop_emb.%I IS %L', name,
         format('The k nearest concepts of a query vector in configuration %s: by the HNSW index, or exactly where few'

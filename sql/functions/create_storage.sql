@@ -16,10 +16,9 @@ BEGIN
     INSERT INTO omop_emb.storage
         (config_id, model, dimensions, document_prefix, document_params, distance, storage)
     VALUES (c.config_id, c.model, c.dimensions, c.document_prefix, c.document_params, c.distance, c.storage);
-    PERFORM omop_emb.build_hnsw(c);
     PERFORM omop_emb.create_nearest(c);
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.create_storage(omop_emb.config) IS
-    'Make the table, the HNSW index and the search function of a new configuration';
+    'Make the table and the search function of a new configuration; its HNSW index is built when it is first filled';

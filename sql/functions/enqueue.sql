@@ -1,14 +1,16 @@
 CREATE OR REPLACE FUNCTION omop_emb.enqueue(concept_ids int8multirange) RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-    INSERT INTO omop_emb.queue (concept_ids)
-    SELECT enqueue.concept_ids
-    WHERE NOT isempty(enqueue.concept_ids)
-        AND NOT EXISTS (SELECT FROM omop_emb.queue q WHERE q.concept_ids @> enqueue.concept_ids);
-    IF FOUND THEN
+    IF isempty(enqueue.concept_ids) THEN
+        RETURN;
+    END IF;
+    -- A job that is being worked off at this moment is locked, and does not cover what changes now.
+    PERFORM FROM omop_emb.queue q WHERE q.concept_ids @> enqueue.concept_ids LIMIT 1 FOR KEY SHARE SKIP LOCKED;
+    IF NOT FOUND THEN
+        INSERT INTO omop_emb.queue (concept_ids) VALUES (enqueue.concept_ids);
         PERFORM pg_notify('omop_emb', '');
     END IF;
 END

@@ -16,7 +16,6 @@ BEGIN
             USING ERRCODE = 'OE005', HINT = 'max_concepts bounds the concepts that one call embeds; NULL is no bound.';
     END IF;
     SELECT r.removed, r.reused INTO kept FROM omop_emb.reconcile(concept_ids) r WHERE r.config_id = c.config_id;
-    PERFORM omop_emb.prepare_bulk(c, (SELECT count(*) FROM omop_emb.pending_text(c, concept_ids) p));
     SELECT * INTO done FROM omop_emb.embed_pending(c, concept_ids, max_concepts);
     PERFORM omop_emb.finish_index(c.name);
     RETURN QUERY SELECT done.embedded, kept.reused + done.reused, kept.removed, done.failed, done.remaining;

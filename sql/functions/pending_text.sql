@@ -2,9 +2,11 @@ CREATE OR REPLACE FUNCTION omop_emb.pending_text(c omop_emb.config, concept_ids 
     RETURNS TABLE (text_hash bytea, text text, concept_id int)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
+    -- Without JIT: right after a load there are no statistics, and compiling takes longer than running.
     -- Concepts that are asked for by id are tried at once, failed or not.
     RETURN QUERY EXECUTE format($sql$
         SELECT w.text_hash, w.text, w.concept_id

@@ -9,9 +9,15 @@ DECLARE
     wanted_range int8multirange;
     touched bytea[];
     touched_now bytea[];
+    changes bigint;
     started timestamptz;
     c omop_emb.config;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'indexing in a % transaction could miss what others committed since it began',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'OE005', HINT = 'Run it in a READ COMMITTED transaction.';
+    END IF;
     PERFORM omop_emb.require_vocabulary_table('concept');
     IF NOT omop_emb.can_read('concept_synonym') THEN
         PERFORM omop_emb.require_vocabulary_table('concept_synonym');
@@ -20,10 +26,13 @@ BEGIN
     started := clock_timestamp();
 
     IF wanted_ids IS NULL THEN
-        DELETE FROM omop_emb.queue;
+        DELETE FROM omop_emb.queue q
+        WHERE q.job_id IN (SELECT l.job_id FROM omop_emb.queue l FOR UPDATE SKIP LOCKED);
     ELSE
         SELECT range_agg(int8range(i, i + 1::bigint)) INTO wanted_range FROM unnest(wanted_ids) i WHERE i IS NOT NULL;
-        UPDATE omop_emb.queue SET concept_ids = concept_ids - wanted_range WHERE concept_ids && wanted_range;
+        UPDATE omop_emb.queue q SET concept_ids = q.concept_ids - wanted_range
+        WHERE q.job_id IN (
+            SELECT l.job_id FROM omop_emb.queue l WHERE l.concept_ids && wanted_range FOR UPDATE SKIP LOCKED);
         DELETE FROM omop_emb.queue WHERE isempty(concept_ids);
     END IF;
 
@@ -62,9 +71,12 @@ BEGIN
         ON CONFLICT DO NOTHING
         RETURNING text_hash
     )
-    SELECT array_agg(h.text_hash) INTO touched_now
-    FROM (SELECT text_hash FROM gone UNION ALL SELECT text_hash FROM come) h
-    WHERE wanted_ids IS NOT NULL;
+    SELECT array_agg(h.text_hash) FILTER (WHERE wanted_ids IS NOT NULL), count(*) INTO touched_now, changes
+    FROM (SELECT text_hash FROM gone UNION ALL SELECT text_hash FROM come) h;
+    IF changes >= 1000 THEN
+        -- The planner must not take them for empty tables until autovacuum comes round.
+        ANALYZE omop_emb.concept, omop_emb.term;
+    END IF;
     IF wanted_ids IS NOT NULL THEN
         -- The concept may have entered or left a configuration's scope with its texts unchanged.
         touched := coalesce(touched_now, '{}') || ARRAY(

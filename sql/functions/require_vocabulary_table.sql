@@ -8,7 +8,8 @@ BEGIN
             RETURN;
         WHEN false THEN
             RAISE EXCEPTION '% may not read the vocabulary table %.%', current_user, {{ cdm_name }}, name
-                USING ERRCODE = 'OE005', HINT = 'If the table was created again, run omop-emb-admin migrate.';
+                USING ERRCODE = 'OE005', HINT = 'It must be a plain table of built-in types without row security. If it was created again, run'
+                    ' omop-emb-admin migrate.';
         ELSE
             RAISE EXCEPTION 'the vocabulary table %.% does not exist', {{ cdm_name }}, name
                 USING ERRCODE = 'OE005',

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION omop_emb.search_statement(c omop_emb.config, exact bo
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 RETURN format($sql$
-        WITH candidate AS MATERIALIZED (
+        WITH candidate AS (
             SELECT m.concept_id, m.concept_name, m.domain_id, m.vocabulary_id, m.concept_class_id, m.concept_code,
                 m.standard_concept, t.kind, t.text,
                 e.embedding OPERATOR({{ vector }}.%1$s) $1%2$s AS distance
@@ -20,21 +20,21 @@ RETURN format($sql$
                 AND (($3).excluded_concept_id IS NULL OR m.concept_id <> ($3).excluded_concept_id)
             %4$s
         ), folded AS (
-            SELECT DISTINCT ON (f.concept_id) f.*
+            SELECT DISTINCT ON (f.concept_id) f.*,
+                CASE f.standard_concept WHEN 'S' THEN 0 WHEN 'C' THEN 1 ELSE 2 END AS preference
             FROM candidate f
             ORDER BY f.concept_id, f.distance, f.kind, f.text
         ), ranked AS (
-            SELECT row_number() OVER (ORDER BY r.distance,
-                    CASE r.standard_concept WHEN 'S' THEN 0 WHEN 'C' THEN 1 ELSE 2 END,
-                    r.concept_id)::int AS rank,
-                r.*
+            SELECT (row_number() OVER best_first)::int AS rank, count(*) OVER best_first AS concepts, r.*
             FROM folded r
+            WINDOW best_first AS (ORDER BY r.distance, r.preference, r.concept_id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
         )
         SELECT r.rank, r.concept_id, r.concept_name, r.domain_id, r.vocabulary_id, r.concept_class_id,
             r.concept_code, r.standard_concept, (%5$s)::double precision, r.text, r.kind
         FROM ranked r
         WHERE r.rank <= $2%6$s
-        ORDER BY r.rank
+        ORDER BY r.distance, r.preference, r.concept_id
         $sql$,
     CASE c.distance WHEN 'cosine' THEN '<=>' WHEN 'l2' THEN '<->' WHEN 'l1' THEN '<+>' WHEN 'inner_product' THEN '<#>' END,
     CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END,
@@ -47,7 +47,7 @@ RETURN format($sql$
         WHEN 'cosine' THEN 'greatest(0, least(1, 1 - r.distance / 2))'
         WHEN 'inner_product' THEN 'greatest(0, least(1, (1 - r.distance) / 2))'
         ELSE '1 / (1 + r.distance)' END,
-    CASE WHEN exact THEN '' ELSE ' AND EXISTS (SELECT FROM ranked l WHERE l.rank = $2)' END);
+    CASE WHEN exact THEN '' ELSE ' AND r.concepts >= $2' END);
 
 COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, boolean) IS
     'The statement that ranks concepts by $1 vector, $2 k and $3 filter; by index, from the variable candidates, all k or nothing';

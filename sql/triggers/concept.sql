@@ -18,6 +18,8 @@ CREATE OR REPLACE FUNCTION omop_emb.concept_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    at_once boolean;
 BEGIN
     -- The usual update changes nothing that matters here, and one pass over each side shows it.
     IF NOT EXISTS (
@@ -32,6 +34,7 @@ BEGIN
         RETURN NULL;
     END IF;
 
+    at_once := omop_emb.may_mirror();
     -- A concept that is not mirrored may have come into the scope of a configuration by an attribute alone.
     PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id::bigint, d.concept_id::bigint + 1)))
     FROM (
@@ -42,10 +45,13 @@ BEGIN
             OR ((n.domain_id, n.vocabulary_id, n.concept_class_id, n.standard_concept, n.invalid_reason)
                 IS DISTINCT FROM
                 (o.domain_id, o.vocabulary_id, o.concept_class_id, o.standard_concept, o.invalid_reason)
-                AND NOT EXISTS (SELECT FROM omop_emb.concept m WHERE m.concept_id = n.concept_id))
+                AND (NOT at_once OR NOT EXISTS (SELECT FROM omop_emb.concept m WHERE m.concept_id = n.concept_id)))
     ) d
     WHERE d.concept_id BETWEEN -2147483648 AND 2147483647
     HAVING count(*) > 0;
+    IF NOT at_once THEN
+        RETURN NULL;
+    END IF;
 
     DELETE FROM omop_emb.concept m
     USING old_rows o
@@ -77,7 +83,9 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM omop_emb.concept m USING old_rows o WHERE m.concept_id = o.concept_id;
+    IF omop_emb.may_mirror() THEN
+        DELETE FROM omop_emb.concept m USING old_rows o WHERE m.concept_id = o.concept_id;
+    END IF;
     PERFORM omop_emb.enqueue(range_agg(int8range(o.concept_id::bigint, o.concept_id::bigint + 1)))
     FROM old_rows o
     WHERE o.concept_id BETWEEN -2147483648 AND 2147483647

@@ -26,7 +26,9 @@ BEGIN
         HAVING count(*) > 0;
     END IF;
     -- A synonym that is gone must not be found.
-    IF TG_OP = 'UPDATE' THEN
+    IF TG_OP = 'INSERT' OR NOT omop_emb.may_mirror() THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'UPDATE' THEN
         DELETE FROM omop_emb.term t
         USING (
             SELECT o.concept_id, o.concept_synonym_name::text AS text FROM old_rows o

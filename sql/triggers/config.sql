@@ -76,6 +76,7 @@ BEGIN
         NEW.storage := 'halfvec';
     END IF;
 
+    PERFORM pg_advisory_xact_lock(hashtext('omop_emb'), hashtext('activate'));
     IF TG_OP = 'INSERT' THEN
         NEW.is_active := NEW.is_active OR NOT EXISTS (SELECT FROM omop_emb.config f);
     END IF;
@@ -105,7 +106,9 @@ BEGIN
         PERFORM omop_emb.drop_storage(OLD);
         PERFORM omop_emb.create_storage(NEW);
     ELSIF (NEW.hnsw_m, NEW.hnsw_ef_construction) IS DISTINCT FROM (OLD.hnsw_m, OLD.hnsw_ef_construction) THEN
-        PERFORM omop_emb.build_hnsw(NEW);
+        IF to_regclass(format('omop_emb.%I', omop_emb.embedding_table(NEW) || '_hnsw')) IS NOT NULL THEN
+            PERFORM omop_emb.build_hnsw(NEW);
+        END IF;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.hnsw_ef_search <> OLD.hnsw_ef_search THEN
         PERFORM omop_emb.create_nearest(NEW);
