@@ -110,7 +110,7 @@ BEGIN
             PERFORM omop_emb.build_hnsw(NEW);
         END IF;
     END IF;
-    IF TG_OP = 'UPDATE' AND NEW.hnsw_ef_search <> OLD.hnsw_ef_search THEN
+    IF TG_OP = 'UPDATE' AND (NEW.hnsw_ef_search, NEW.synonyms) IS DISTINCT FROM (OLD.hnsw_ef_search, OLD.synonyms) THEN
         PERFORM omop_emb.create_nearest(NEW);
     END IF;
     -- What is indexed is decided by scope: with a new one, every concept has to be looked at again.

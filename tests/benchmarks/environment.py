@@ -1,0 +1,82 @@
+"""The server, a database with the package and synthetic concepts, and vectors for them."""
+
+import time
+
+import numpy as np
+import psycopg
+
+from omop_emb.demo.cluster import Cluster
+from omop_emb.install import migrate
+from omop_emb.resources import PACKAGE
+
+DIMENSIONS = 384
+TEMPLATE = "installed"
+CLUSTERS = 1000
+
+# Those of an ordinary server with a little memory, not those of a throwaway one.
+SETTINGS = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "wal_level": "replica",
+    "max_wal_senders": "10",
+    "shared_buffers": "512MB",
+    "maintenance_work_mem": "1GB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "30min",
+    "autovacuum": "off",
+}
+
+
+def create_template(cluster: Cluster) -> None:
+    """Make a database with empty vocabulary tables and the package."""
+    cluster.create_database(TEMPLATE)
+    dsn = cluster.dsn_for(TEMPLATE)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE SCHEMA cdm")
+        connection.execute("SET search_path = cdm")
+        connection.execute((PACKAGE / "demo/cdm.sql").read_text(encoding="utf-8"))
+    migrate(dsn)
+
+
+def connect(cluster: Cluster, database: str) -> psycopg.Connection:
+    """Return an autocommit connection that sends statements as psql does."""
+    return psycopg.connect(cluster.dsn_for(database), autocommit=True, prepare_threshold=None)
+
+
+def concept_rows(count: int) -> bytes:
+    """Return concepts as COPY reads them; every second one is a condition, every fourth not standard."""
+    lines = [
+        f"{i}\tSynthetic concept {i}\t{'Condition' if i % 2 else 'Drug'}\tSNOMED\tClinical Finding"
+        f"\t{'S' if i % 4 else chr(92) + 'N'}\tC{i}\t1970-01-01\t2099-12-31\t\\N\n"
+        for i in range(1, count + 1)
+    ]
+    return "".join(lines).encode()
+
+
+def copy_in(connection: psycopg.Connection, statement: str, data: bytes) -> float:
+    """Return the seconds that a COPY ... FROM STDIN of the data takes."""
+    started = time.perf_counter()
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for start in range(0, len(data), 1 << 20):
+            copy.write(data[start : start + (1 << 20)])
+    return time.perf_counter() - started
+
+
+def seconds(connection: psycopg.Connection, statement: str) -> float:
+    """Return the seconds that a statement takes, with its result fetched."""
+    started = time.perf_counter()
+    result = connection.execute(statement)
+    if result.description:
+        result.fetchall()
+    return time.perf_counter() - started
+
+
+def vectors(count: int, seed: int) -> np.ndarray:
+    """Return (count, DIMENSIONS) float32 vectors of length 1 around centres that all seeds share."""
+    centres = np.random.default_rng(0).standard_normal((CLUSTERS, DIMENSIONS), dtype=np.float32)
+    generator = np.random.default_rng(seed)
+    result = centres[generator.integers(0, CLUSTERS, count)]
+    result += 0.7 * generator.standard_normal((count, DIMENSIONS), dtype=np.float32)
+    result /= np.linalg.norm(result, axis=1, keepdims=True)
+    return result
