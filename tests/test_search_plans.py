@@ -176,7 +176,6 @@ def test_a_filter_for_what_is_farthest_away_still_fills_the_rows(
             connection.execute("UPDATE cdm.concept SET invalid_reason = NULL, domain_id = 'Near'")
             connection.execute("UPDATE cdm.concept SET domain_id = 'Far' WHERE concept_id <= %s", [far])
             connection.execute("SELECT omop_emb.reconcile()")
-            connection.execute("DROP INDEX omop_emb.embedding_1_hnsw")
             directions = np.where(np.arange(1, total + 1) <= far, -1.0, 1.0)[:, None]
             vectors = directions * query + 0.3 * generator.standard_normal((total, 8))
             with connection.cursor().copy("COPY omop_emb.embedding_1 (text_hash, embedding) FROM STDIN") as copy:
