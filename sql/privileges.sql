@@ -51,7 +51,13 @@ GRANT EXECUTE ON FUNCTION
     public.omop_emb_similar(int, int, text[], text[], text[], boolean, boolean, int, text),
     public.omop_emb_embed_query(text),
     public.omop_emb_version(),
-    omop_emb.config_status()
+    omop_emb.config_status(),
+    omop_emb.nearest_concepts(real[], int, text[], text[], text[], boolean, boolean, int[], boolean, text, text),
+    omop_emb.concept_embeddings(text, int[]),
+    omop_emb.concepts_without_embedding(text, int[], text[], text[], boolean, boolean, int),
+    omop_emb.require_settings(text, jsonb),
+    omop_emb.has_model(text, text),
+    omop_emb.has_vectors(text)
     TO omop_emb_reader, omop_emb_admin;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON omop_emb.config TO omop_emb_admin;
@@ -62,5 +68,15 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.discard(text),
     omop_emb.begin_index(text),
     omop_emb.continue_index(text, int),
-    omop_emb.finish_index(text)
+    omop_emb.finish_index(text),
+    omop_emb.prefix_warnings(omop_emb.config),
+    omop_emb.activate(text, boolean),
+    omop_emb.rollback(),
+    omop_emb.store_documents(text, int[], text[], text[]),
+    omop_emb.embed_texts(text, text, text[]),
+    omop_emb.evaluation_pool(text, int[], int, bigint, text[], text[], boolean),
+    omop_emb.provenance_of(text),
+    omop_emb.export_vectors(text, bytea, int),
+    omop_emb.prepare_import(text),
+    omop_emb.import_vectors(text, jsonb, bytea[], timestamptz[], text[])
     TO omop_emb_admin;

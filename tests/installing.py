@@ -5,15 +5,17 @@ import subprocess
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from omop_emb.configuration import configure
 from omop_emb.demo.binaries import find_binaries
 from omop_emb.errors import OmopEmbError
-from omop_emb.install import migrate
+from omop_emb.install import alembic_config, migrate
 from tests.endpoint import Endpoint
 
 SETTINGS = {"model": "recorded", "document_prefix": "doc: ", "query_prefix": "query: "}
+HEAD = str(ScriptDirectory.from_config(alembic_config()).get_current_head())
 ROLES = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'omop\\_emb\\_%' ORDER BY 1"
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 import omop_emb
 from omop_emb.cli import main
 from tests.endpoint import Answer, Endpoint
+from tests.installing import HEAD
 
 COMMANDS = ["configure", "demo", "embedder", "index", "migrate", "search", "status", "uninstall"]
 
@@ -290,7 +291,7 @@ def test_a_refused_change_does_not_discard_the_vectors(ready: str) -> None:
 
 
 def test_install_and_uninstall(vocabulary_dsn: str) -> None:
-    assert "installed (schema revision 0001) for the vocabulary in cdm" in done(vocabulary_dsn, "migrate")
+    assert f"installed (schema revision {HEAD}) for the vocabulary in cdm" in done(vocabulary_dsn, "migrate")
     assert "is up to date" in done(vocabulary_dsn, "migrate", "--cdm-schema", "cdm")
     asked = run(vocabulary_dsn, "uninstall", input="n\n")
     assert asked.exit_code == 1

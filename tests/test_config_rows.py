@@ -81,7 +81,7 @@ def state(db: psycopg.Connection) -> list[Any]:
     """Return the rows and everything that exists in the schema."""
     return [
         db.execute("TABLE omop_emb.config").fetchall(),
-        db.execute("TABLE omop_emb.storage").fetchall(),
+        db.execute("TABLE omop_emb.provenance").fetchall(),
         db.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'omop_emb'::regnamespace"
             " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'omop_emb'::regnamespace ORDER BY 1"

@@ -17,7 +17,7 @@ from omop_emb.errors import OmopEmbError
 from omop_emb.install import migrate, migration_script, uninstall
 from tests.conftest import VOCABULARY
 from tests.endpoint import Endpoint
-from tests.installing import ROLES, check_it_works, dump, execute, refused, tool
+from tests.installing import HEAD, ROLES, check_it_works, dump, execute, refused, tool
 
 
 def test_a_database_without_a_vocabulary_is_refused(bare_dsn: str) -> None:
@@ -85,7 +85,7 @@ def broken_sql(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
 def broken_revision(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     copy = shutil.copytree(resources.MIGRATIONS, directory / "migrations")
     (copy / "versions/9999_broken.py").write_text(
-        "from alembic import op\nrevision = '9999'\ndown_revision = '0001'\n"
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE omop_emb.half ()')\n    op.execute('SELECT 1/0')\n"
     )
     monkeypatch.setattr(install, "MIGRATIONS", copy)
@@ -129,11 +129,11 @@ def test_the_printed_script_gives_the_identical_schema_through_psql(
         text=True,
     )
     assert again.returncode == 3
-    assert "this script starts from revision base, the database has 0001" in again.stderr
+    assert f"this script starts from revision base, the database has {HEAD}" in again.stderr
     assert dump(vocabulary_dsn) == dump(dsn)
-    tool("psql", "-X", "-q", "-d", vocabulary_dsn, "-f", "-", stdin=migration_script("cdm", from_revision="0001"))
+    tool("psql", "-X", "-q", "-d", vocabulary_dsn, "-f", "-", stdin=migration_script("cdm", from_revision=HEAD))
     assert dump(vocabulary_dsn) == dump(dsn)
-    assert migrate(vocabulary_dsn).revision_before == "0001"
+    assert migrate(vocabulary_dsn).revision_before == HEAD
     assert dump(vocabulary_dsn) == dump(dsn)
 
 

@@ -17,6 +17,12 @@ READER_FUNCTIONS = {
     "omop_emb_embed_query",
     "omop_emb_version",
     "config_status",
+    "nearest_concepts",
+    "concept_embeddings",
+    "concepts_without_embedding",
+    "require_settings",
+    "has_model",
+    "has_vectors",
 }
 ADMIN_FUNCTIONS = READER_FUNCTIONS | {
     "omop_emb_index",
@@ -25,6 +31,16 @@ ADMIN_FUNCTIONS = READER_FUNCTIONS | {
     "begin_index",
     "continue_index",
     "finish_index",
+    "prefix_warnings",
+    "activate",
+    "rollback",
+    "store_documents",
+    "embed_texts",
+    "evaluation_pool",
+    "provenance_of",
+    "export_vectors",
+    "prepare_import",
+    "import_vectors",
 }
 
 
@@ -137,7 +153,7 @@ FORGED = 'jsonb_populate_record(NULL::omop_emb.config, \'{"api_base": "http://12
         *READER_MAY_NOT,
         f"SELECT omop_emb.request_query({FORGED}, 'x')",
         f"SELECT omop_emb.embed_query({FORGED}, 'x')",
-        f"SELECT omop_emb.request_documents({FORGED}, '{{x}}')",
+        f"SELECT omop_emb.request_embeddings({FORGED}, 'document', '{{x}}')",
         f"SELECT omop_emb.embed_documents({FORGED}, '{{x}}')",
         f"SELECT omop_emb.search_exactly({FORGED}, '[1]', 1, NULL)",
     ],
@@ -147,11 +163,11 @@ def test_a_reader_can_do_nothing_else(granted: psycopg.Connection, connect: Conn
         connect(user="a_reader").execute(sql.SQL(statement))
 
 
-@pytest.mark.parametrize("function", ["request_query", "embed_query", "request_documents", "embed_documents"])
+@pytest.mark.parametrize("function", ["request_query", "embed_query", "request_embeddings", "embed_documents"])
 def test_an_admin_cannot_send_requests_anywhere_either(
     granted: psycopg.Connection, connect: Connect, function: str
 ) -> None:
-    argument = "'x'" if "query" in function else "'{x}'"
+    argument = "'x'" if "query" in function else "'document', '{x}'" if "request" in function else "'{x}'"
     statement = f"SELECT omop_emb.{function}({FORGED}, {argument})"
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connect(user="an_admin").execute(sql.SQL(statement))

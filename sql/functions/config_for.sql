@@ -6,12 +6,12 @@ DECLARE
     chosen record;
     known text;
 BEGIN
-    SELECT f AS config, s AS storage,
+    SELECT f AS config, p AS provenance,
         (f.model, f.dimensions, f.document_prefix, f.document_params, f.distance, f.storage) IS DISTINCT FROM
-        (s.model, s.dimensions, s.document_prefix, s.document_params, s.distance, s.storage) AS differs
+        (p.model, p.dimensions, p.document_prefix, p.document_params, p.distance, p.storage) AS differs
     INTO chosen
     FROM omop_emb.config f
-    LEFT JOIN omop_emb.storage s ON s.config_id = f.config_id
+    LEFT JOIN omop_emb.provenance p ON p.config_id = f.config_id
     WHERE CASE WHEN config_for.config IS NULL THEN f.is_active ELSE f.name = config_for.config END;
     IF NOT FOUND THEN
         SELECT string_agg(quote_literal(f.name), ', ' ORDER BY f.name) INTO known FROM omop_emb.config f;
@@ -27,7 +27,7 @@ BEGIN
                 ELSE format('There are: %s.', known) END;
     END IF;
     IF chosen.differs THEN
-        PERFORM omop_emb.refuse_settings(chosen.config, chosen.storage);
+        PERFORM omop_emb.refuse_settings(chosen.config, chosen.provenance);
     END IF;
     RETURN chosen.config;
 END

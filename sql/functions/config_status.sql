@@ -1,14 +1,22 @@
 CREATE OR REPLACE FUNCTION omop_emb.config_status()
     RETURNS TABLE (name text, is_active boolean, concepts_in_scope bigint, indexed bigint, pending bigint, stale bigint,
-        failed bigint, oldest_pending timestamptz, index_valid boolean, triggers_installed boolean, last_error text)
+        failed bigint, oldest_pending timestamptz, index_valid boolean, triggers_installed boolean, last_error text,
+        matching_vectors bigint, stale_vectors bigint, orphaned_vectors bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     c omop_emb.config;
+    fits boolean;
 BEGIN
     FOR c IN SELECT * FROM omop_emb.config ORDER BY name LOOP
+        SELECT (c.model, c.dimensions, c.document_prefix, c.document_params, c.distance, c.storage)
+            IS NOT DISTINCT FROM
+            (p.model, p.dimensions, p.document_prefix, p.document_params, p.distance, p.storage)
+        INTO fits
+        FROM omop_emb.provenance p
+        WHERE p.config_id = c.config_id;
         -- Compared with the vocabulary itself, since a restore or a disabled trigger queues nothing.
         RETURN QUERY EXECUTE format($sql$
             WITH source AS MATERIALIZED (
@@ -17,7 +25,7 @@ BEGIN
                 SELECT t.concept_id, t.kind, t.text
                 FROM omop_emb.vocabulary_term(NULL) t
                 JOIN source s ON s.concept_id = t.concept_id
-                WHERE $1.synonyms OR t.kind = 'name'
+                WHERE $1.synonyms OR t.kind <> 'synonym'
             ), searchable AS MATERIALIZED (
                 SELECT w.concept_id, w.kind, w.text
                 FROM omop_emb.wanted_term($1) w
@@ -41,6 +49,10 @@ BEGIN
                 FROM omop_emb.failure f
                 JOIN omop_emb.wanted_term($1) w ON w.text_hash = f.text_hash
                 WHERE f.config_id = $1.config_id
+            ), vectors AS (
+                SELECT count(*) FILTER (WHERE e.live AND $2) AS matching, count(*) FILTER (WHERE NOT $2) AS stale,
+                    count(*) FILTER (WHERE NOT e.live AND $2) AS orphaned
+                FROM omop_emb.%1$I e
             )
             SELECT $1.name, $1.is_active, (SELECT count(*) FROM source),
                 (SELECT count(*) FROM source) - pending.concepts, pending.concepts, stale.concepts, failed.concepts,
@@ -48,9 +60,10 @@ BEGIN
                 coalesce((SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%2$L)), false),
                 omop_emb.triggers_installed(),
                 (SELECT f.error FROM omop_emb.failure f WHERE f.config_id = $1.config_id
-                    ORDER BY f.failed_at DESC LIMIT 1)
-            FROM pending, stale, failed
-            $sql$, omop_emb.embedding_table(c), format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) USING c;
+                    ORDER BY f.failed_at DESC LIMIT 1),
+                vectors.matching, vectors.stale, vectors.orphaned
+            FROM pending, stale, failed, vectors
+            $sql$, omop_emb.embedding_table(c), format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) USING c, coalesce(fits, false);
     END LOOP;
 END
 $$;

@@ -6,7 +6,7 @@ AS $$
 BEGIN
     SELECT e.embedded, e.reused, e.failed, e.remaining
     INTO embedded, reused, failed, remaining
-    FROM omop_emb.embed_pending(omop_emb.config_for(config), NULL, max_concepts) e;
+    FROM omop_emb.embed_pending(omop_emb.config_to_fill(config), NULL, max_concepts) e;
 END
 $$;
 

@@ -6,7 +6,7 @@ AS $$
 BEGIN
     EXECUTE format('DROP FUNCTION IF EXISTS omop_emb.%I', 'nearest_' || c.config_id);
     EXECUTE format('DROP TABLE IF EXISTS omop_emb.%I', omop_emb.embedding_table(c));
-    DELETE FROM omop_emb.storage s WHERE s.config_id = c.config_id;
+    DELETE FROM omop_emb.provenance p WHERE p.config_id = c.config_id;
     DELETE FROM omop_emb.failure f WHERE f.config_id = c.config_id;
 END
 $$;

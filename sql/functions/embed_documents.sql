@@ -2,16 +2,8 @@ CREATE OR REPLACE FUNCTION omop_emb.embed_documents(c omop_emb.config, texts tex
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    answer omop_emb.answer;
 BEGIN
-    FOR answer IN SELECT r.* FROM omop_emb.request_documents(c, texts) r LOOP
-        -- Raised here, since an error raised in PL/Python gets a prefix and a traceback.
-        IF answer.sqlstate IS NOT NULL THEN
-            RAISE EXCEPTION USING ERRCODE = answer.sqlstate, MESSAGE = answer.error, HINT = answer.hint;
-        END IF;
-        RETURN NEXT answer;
-    END LOOP;
+    RETURN QUERY SELECT a.* FROM omop_emb.embed_in_role(c, 'document', texts) a;
 END
 $$;
 

@@ -3,7 +3,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    c omop_emb.config := omop_emb.config_for(config);
+    c omop_emb.config := omop_emb.config_to_fill(config);
 BEGIN
     -- Filling an HNSW index row by row takes several times as long as building it once everything is there.
     IF to_regclass(format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) IS NULL

@@ -7,7 +7,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-    c omop_emb.config := omop_emb.config_for(config);
+    c omop_emb.config := omop_emb.config_to_fill(config);
     kept record;
     done record;
 BEGIN

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION omop_emb.refuse_settings(c omop_emb.config, s omop_emb.storage) RETURNS void
+CREATE OR REPLACE FUNCTION omop_emb.refuse_settings(c omop_emb.config, p omop_emb.provenance) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -11,7 +11,7 @@ BEGIN
             ORDER BY now.key)
     INTO differences
     FROM jsonb_each(to_jsonb(c)) now
-    JOIN jsonb_each(to_jsonb(s)) made ON made.key = now.key AND made.value IS DISTINCT FROM now.value;
+    JOIN jsonb_each(to_jsonb(p)) made ON made.key = now.key AND made.value IS DISTINCT FROM now.value;
     RAISE EXCEPTION USING ERRCODE = 'OE001',
         MESSAGE = format('configuration %L holds %s vectors that were made under other document settings: %s',
             c.name, vectors, differences),
@@ -23,5 +23,5 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.refuse_settings(omop_emb.config, omop_emb.storage) IS
+COMMENT ON FUNCTION omop_emb.refuse_settings(omop_emb.config, omop_emb.provenance) IS
     'Raise OE001 with the settings that differ from those the stored vectors were made under';

@@ -15,7 +15,7 @@ RETURN format($sql$
                 AND (($3).concept_classes IS NULL OR m.concept_class_id = ANY (($3).concept_classes))
                 AND (NOT ($3).standard_only OR m.standard_concept = 'S')
                 AND (($3).include_invalid OR m.is_valid)
-                AND (($3).synonyms OR t.kind = 'name')
+                AND (($3).synonyms OR t.kind <> 'synonym')
                 AND (($3).concept_ids IS NULL OR m.concept_id IN (SELECT unnest(($3).concept_ids)))
                 AND (($3).excluded_concept_id IS NULL OR m.concept_id <> ($3).excluded_concept_id)
             %4$s
@@ -31,7 +31,8 @@ RETURN format($sql$
                 ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
         )
         SELECT r.rank, r.concept_id, r.concept_name, r.domain_id, r.vocabulary_id, r.concept_class_id,
-            r.concept_code, r.standard_concept, (%5$s)::double precision, r.text, r.kind
+            r.concept_code, r.standard_concept, (%5$s)::double precision, r.text,
+            CASE r.kind WHEN 'name' THEN 'name' ELSE 'synonym' END
         FROM ranked r
         WHERE r.rank <= $2%6$s
         ORDER BY r.distance, r.preference, r.concept_id

@@ -9,6 +9,11 @@ BEGIN
         SELECT c.concept_id, 'name', c.concept_name
         FROM omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c
         WHERE c.concept_name ~ '\S';
+    RETURN QUERY
+        SELECT c.concept_id, 'supplied', s.text
+        FROM omop_emb.supplied_text s
+        JOIN omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c ON c.concept_id = s.concept_id
+        WHERE s.text IS DISTINCT FROM c.concept_name;
     IF omop_emb.can_read('concept_synonym') IS NOT TRUE
         OR NOT EXISTS (SELECT FROM omop_emb.config f WHERE f.synonyms) THEN
         RETURN;

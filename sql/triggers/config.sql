@@ -5,8 +5,9 @@ AS $$
 DECLARE
     problem text;
     advice text := 'See the table of settings in the README.';
-    s omop_emb.storage;
+    p omop_emb.provenance;
     vectors bigint;
+    warning text;
 BEGIN
     problem := CASE
         WHEN NEW.name IS NULL OR NEW.name !~ '\S' THEN 'a configuration needs a name'
@@ -44,12 +45,12 @@ BEGIN
         IF NEW.config_id <> OLD.config_id THEN
             problem := 'config_id cannot be changed';
         ELSE
-            SELECT * INTO s FROM omop_emb.storage r WHERE r.config_id = OLD.config_id;
+            SELECT * INTO p FROM omop_emb.provenance r WHERE r.config_id = OLD.config_id;
             IF (NEW.model, NEW.dimensions, NEW.document_prefix, NEW.document_params, NEW.distance, NEW.storage)
-                IS DISTINCT FROM (s.model, s.dimensions, s.document_prefix, s.document_params, s.distance, s.storage) THEN
+                IS DISTINCT FROM (p.model, p.dimensions, p.document_prefix, p.document_params, p.distance, p.storage) THEN
                 EXECUTE format('SELECT count(*) FROM omop_emb.%I', omop_emb.embedding_table(OLD)) INTO vectors;
                 IF vectors > 0 THEN
-                    PERFORM omop_emb.refuse_settings(NEW, s);
+                    PERFORM omop_emb.refuse_settings(NEW, p);
                 END IF;
             END IF;
         END IF;
@@ -75,13 +76,16 @@ BEGIN
     IF NEW.dimensions > 2000 THEN
         NEW.storage := 'halfvec';
     END IF;
-
-    PERFORM pg_advisory_xact_lock(hashtext('omop_emb'), hashtext('activate'));
-    IF TG_OP = 'INSERT' THEN
-        NEW.is_active := NEW.is_active OR NOT EXISTS (SELECT FROM omop_emb.config f);
+    IF TG_OP = 'INSERT' OR (NEW.model, NEW.document_prefix, NEW.query_prefix, NEW.document_params, NEW.query_params)
+        IS DISTINCT FROM (OLD.model, OLD.document_prefix, OLD.query_prefix, OLD.document_params, OLD.query_params) THEN
+        FOR warning IN SELECT w FROM omop_emb.prefix_warnings(NEW) w LOOP
+            RAISE WARNING USING MESSAGE = warning;
+        END LOOP;
     END IF;
-    IF NEW.is_active THEN
-        UPDATE omop_emb.config f SET is_active = false WHERE f.is_active AND f.config_id <> NEW.config_id;
+
+    IF TG_OP = 'INSERT' THEN
+        PERFORM omop_emb.lock_activation();
+        NEW.is_active := NEW.is_active OR NOT EXISTS (SELECT FROM omop_emb.config f);
     END IF;
     RETURN NEW;
 END
@@ -97,6 +101,9 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM omop_emb.drop_storage(OLD);
         RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' OR NOT OLD.is_active THEN
+        PERFORM omop_emb.record_activation(NEW.config_id);
     END IF;
     IF TG_OP = 'INSERT' THEN
         PERFORM omop_emb.create_storage(NEW);
@@ -139,6 +146,21 @@ $$;
 
 COMMENT ON FUNCTION omop_emb.config_keep() IS 'Refuse TRUNCATE';
 
+-- Taken before any row is locked, so that two activations wait for each other instead of for a deadlock.
+CREATE OR REPLACE FUNCTION omop_emb.config_activate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM omop_emb.lock_activation();
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION omop_emb.config_activate() IS 'Let changes of is_active happen one after the other';
+
+CREATE OR REPLACE TRIGGER config_activate BEFORE UPDATE OF is_active ON omop_emb.config
+    FOR EACH STATEMENT EXECUTE FUNCTION omop_emb.config_activate();
 CREATE OR REPLACE TRIGGER config_check BEFORE INSERT OR UPDATE ON omop_emb.config
     FOR EACH ROW EXECUTE FUNCTION omop_emb.config_check();
 CREATE OR REPLACE TRIGGER config_apply AFTER INSERT OR UPDATE OR DELETE ON omop_emb.config

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION omop_emb.request_documents(config omop_emb.config, texts text[])
+CREATE OR REPLACE FUNCTION omop_emb.request_embeddings(config omop_emb.config, role text, texts text[])
     RETURNS SETOF omop_emb.answer
 LANGUAGE plpython3u VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -11,7 +11,7 @@ def check():
 
 try:
     results = embed_each(
-        config, DOCUMENT, texts, make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
+        config, role, texts, make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
     )
 except EmbeddingError as problem:
     return [(None, None, problem.message, problem.sqlstate, problem.hint)]
@@ -21,5 +21,5 @@ return [
 ]
 $python$;
 
-COMMENT ON FUNCTION omop_emb.request_documents(omop_emb.config, text[]) IS
-    'One answer per text, in the DOCUMENT role; a single one with an sqlstate when the endpoint failed';
+COMMENT ON FUNCTION omop_emb.request_embeddings(omop_emb.config, text, text[]) IS
+    'One answer per text in the role document or query; a single one with an sqlstate when the endpoint failed';

@@ -1,0 +1,82 @@
+"""What was released is never changed, and an upgraded installation is like a fresh one and keeps its vectors."""
+
+import hashlib
+
+import psycopg
+from alembic import command
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
+
+from omop_emb.configuration import configure
+from omop_emb.install import alembic_config, migrate
+from omop_emb.rendering import render
+from omop_emb.resources import MIGRATIONS, SQL
+from tests.endpoint import Endpoint, vector_for
+from tests.installing import SETTINGS, comparable, tool
+
+RELEASED = {"0001_foundation.py": "0c40d343"}
+# What revision 0001 and the functions of its time left behind, with one configuration and one vector.
+AT_0001 = """
+CREATE FUNCTION omop_emb.request_documents(config omop_emb.config, texts text[]) RETURNS SETOF omop_emb.answer
+    LANGUAGE sql AS 'SELECT NULL::omop_emb.answer';
+CREATE FUNCTION omop_emb.refuse_settings(c omop_emb.config, s omop_emb.storage) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION omop_emb.config_status() RETURNS TABLE (name text) LANGUAGE sql AS $$ SELECT 'x' $$;
+CREATE VIEW omop_emb.status AS SELECT s.name FROM omop_emb.config_status() s;
+CREATE TABLE omop_emb.embedding_1 (
+    text_hash bytea PRIMARY KEY,
+    live boolean NOT NULL DEFAULT true,
+    embedded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    embedding public.vector(8) NOT NULL
+);
+COMMENT ON TABLE omop_emb.embedding_1 IS
+    'Document vectors of configuration test; those that are not live belong to texts no longer in use';
+INSERT INTO omop_emb.installation (cdm_schema) VALUES ('cdm');
+INSERT INTO omop_emb.config (name, api_base, model, dimensions, document_prefix, query_prefix, is_active)
+    VALUES ('test', %(url)s, %(model)s, 8, %(document_prefix)s, %(query_prefix)s, true);
+INSERT INTO omop_emb.storage (config_id, model, dimensions, document_prefix, document_params, distance, storage)
+    SELECT config_id, model, dimensions, document_prefix, document_params, distance, storage FROM omop_emb.config;
+INSERT INTO omop_emb.embedding_1 (text_hash, embedding) VALUES (sha256('Headache'), %(vector)s);
+INSERT INTO omop_emb.queue (concept_ids) VALUES ('{(,)}');
+"""
+
+
+def install_0001(dsn: str, endpoint: Endpoint) -> None:
+    """Make a database as it was under revision 0001."""
+    with psycopg.connect(dsn) as raw:
+        raw.execute("CREATE EXTENSION vector; CREATE EXTENSION plpython3u; CREATE SCHEMA omop_emb")
+        raw.execute(render(SQL / "roles.sql", cdm_schema="cdm", vector_schema="public").encode())
+        raw.commit()
+        engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
+        with engine.begin() as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+    with psycopg.connect(dsn) as raw:
+        cursor = psycopg.ClientCursor(raw)
+        vector = str(vector_for("doc: Headache", 8))
+        cursor.execute(AT_0001, {"url": endpoint.url, "vector": vector, **SETTINGS})
+
+
+def test_released_revisions_do_not_change() -> None:
+    for name, digest in RELEASED.items():
+        text = (MIGRATIONS / "versions" / name).read_bytes()
+        assert hashlib.sha256(text).hexdigest()[:8] == digest, f"{name} was released: write a new revision"
+
+
+def test_an_upgraded_installation_is_like_a_fresh_one(vocabulary_dsn: str, dsn: str, endpoint: Endpoint) -> None:
+    install_0001(vocabulary_dsn, endpoint)
+    assert migrate(vocabulary_dsn).revision_before == "0001"
+    with psycopg.connect(dsn, autocommit=True) as fresh, psycopg.connect(vocabulary_dsn, autocommit=True) as upgraded:
+        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS})
+        old, new = (comparable(tool("pg_dump", "--schema-only", of)) for of in (vocabulary_dsn, dsn))
+        assert old == new
+        tables = ("provenance_id, model", "provenance"), ("config_id, rolled_back_at", "activation"), ("*", "config")
+        for columns, table in tables:
+            statement = f"SELECT {columns} FROM omop_emb.{table}".encode()
+            assert upgraded.execute(statement).fetchall() == fresh.execute(statement).fetchall()
+
+        assert upgraded.execute("SELECT embedded, reused FROM omop_emb_index()").fetchone() == (15, 2)
+        assert "doc: Headache" not in endpoint.texts
+        fresh.execute("SELECT * FROM omop_emb_index()")
+        search = "SELECT * FROM omop_emb_search('head pain')"
+        assert upgraded.execute(search).fetchall() == fresh.execute(search).fetchall()
