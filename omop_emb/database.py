@@ -1,5 +1,6 @@
 """Connections: where they go and what is said when they fail."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,13 +33,17 @@ def readable_errors() -> Iterator[None]:
         message = str(error.diag.message_primary)
         if "omop_emb" not in message:
             raise OmopEmbError(message, error.diag.message_hint) from error
+        if re.search(r"omop_emb\.(embedding|nearest)_\d", message):
+            raise OmopEmbError(
+                "the configuration was deleted meanwhile", "omop-emb-admin status lists those that are there.", "OE002"
+            ) from error
         raise OmopEmbError("omop_emb is not installed in this database", "Run omop-emb-admin migrate first.") from error
     except psycopg.Error as error:
         message = error.diag.message_primary or " ".join(str(error).split())
         if error.diag.sqlstate == "42501":
             raise OmopEmbError(
-                message, "Connect as a member of omop_emb_admin, or of omop_emb_reader to search."
+                message, "Connect as a member of omop_emb_admin, or of omop_emb_reader to search.", "42501"
             ) from error
-        raise OmopEmbError(message, error.diag.message_hint) from error
+        raise OmopEmbError(message, error.diag.message_hint, error.diag.sqlstate) from error
     except UnicodeEncodeError:
         raise OmopEmbError("an argument is not valid text: it cannot be encoded as UTF-8") from None

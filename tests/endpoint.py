@@ -44,6 +44,7 @@ class Endpoint:
 
     ``respond(request_body)`` may return an Answer to send instead, or None for vectors; ``change(items)`` may return
     other ``data`` items than the right ones. ``close_idle`` closes each connection after one answer, unannounced.
+    ``show`` is the answer of Ollama's /api/show, whose requests go to ``shown``; without one there is none (404).
     """
 
     url: str
@@ -55,6 +56,8 @@ class Endpoint:
     change: Callable[[list[dict[str, Any]]], Any] = lambda items: items
     use_base64: bool = True
     close_idle: bool = False
+    show: Any = None
+    shown: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def texts(self) -> list[str]:
@@ -64,6 +67,7 @@ class Endpoint:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: "_Server"
 
     def setup(self) -> None:
@@ -73,9 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         endpoint = self.server.endpoint
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        endpoint.requests.append(request)
-        endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
-        answer = endpoint.respond(request) or Answer(body=self.vectors(request))
+        if self.path.endswith("/api/show"):
+            endpoint.shown.append({"path": self.path, **request})
+            answer = Answer(404) if endpoint.show is None else Answer(body=json.dumps(endpoint.show).encode())
+        else:
+            endpoint.requests.append(request)
+            endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
+            answer = endpoint.respond(request) or Answer(body=self.vectors(request))
         time.sleep(answer.delay)
         self.close_connection = self.close_connection or answer.hang_up or endpoint.close_idle
         if answer.hang_up:

@@ -56,19 +56,25 @@ def configure(dsn: str | None, /, name: str, discard_vectors: bool, **settings: 
     """Add the configuration NAME, or change the settings given.
 
     Prefixes not given for a new configuration come from OMOP_EMB_DOCUMENT_EMBEDDING_PREFIX and
-    OMOP_EMB_QUERY_EMBEDDING_PREFIX.
+    OMOP_EMB_QUERY_EMBEDDING_PREFIX, else, like the params, from what is known of the model's family.
     """
+    notes: list[str] = []
+    warnings: list[str] = []
     with connect(dsn) as connection:
-        row = write(connection, name, settings, discard_vectors=discard_vectors)
+        row = write(
+            connection, name, settings, discard_vectors=discard_vectors, note=notes.append, warn=warnings.append
+        )
     state = "active" if row["is_active"] else "not active"
     click.echo(
         f"configuration {name!r} ({state}): model {row['model']}, {row['dimensions']} dimensions,"
         f" {row['distance']} distance\n"
         f"  document prefix {row['document_prefix']!r}, query prefix {row['query_prefix']!r}"
     )
-    for role in ("document", "query"):
-        if not row[f"{role}_prefix"] and not row[f"{role}_params"]:
-            click.echo(
-                f"warning: the {role} prefix is empty; most models of this kind need one (see the model card)",
-                err=True,
-            )
+    if row["document_params"] or row["query_params"]:
+        click.echo(
+            f"  document params {json.dumps(row['document_params'])}, query params {json.dumps(row['query_params'])}"
+        )
+    for note in notes:
+        click.echo(f"  {note}")
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)

@@ -28,6 +28,8 @@ MAX_REPLY_BYTES_PER_DIMENSION = 64
 PROBE_TEXT = "diabetes"
 LARGEST_COMPONENT = {"vector": 3.4028235e38, "halfvec": 65504.0}
 RESERVED_PARAMS = ("model", "input")
+# What clients send to Ollama, which takes any key: no secret, and a word that error messages need.
+PLACEHOLDER_KEY = "ollama"
 # Rejections of the request as a whole, whatever texts it holds.
 NOT_ABOUT_TEXTS = (401, 403, 404, 405, 407, 408, 429, 503)
 
@@ -69,10 +71,12 @@ def request_body(settings: Settings, role: str, texts: Sequence[str]) -> bytes:
 
 
 def request_headers(settings: Settings) -> Dict[str, str]:
-    """Return the headers of a request, with the secret that ``api_key_name`` names in the environment."""
+    """Return the headers of a request; its secret is ``api_key`` or in the variable that ``api_key_name`` names."""
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    name = settings["api_key_name"]
-    if name:
+    name, secret = settings["api_key_name"], settings.get("api_key")
+    if secret:
+        headers["Authorization"] = "Bearer " + secret
+    elif name:
         secret = os.environ.get(name)
         if not secret:
             raise EmbeddingError(
@@ -155,6 +159,9 @@ def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[fl
             if type(index) is not int or not 0 <= index < expected or vectors[index] is not None:
                 raise ValueError(f"index {str(index)[:20]!r} among {expected} vectors")
             vectors[index] = check_vector(settings, decode_vector(item["embedding"]))
+        lengths = sorted({len(vector) for vector in vectors if vector is not None})
+        if len(lengths) > 1:
+            raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} dimensions in one reply")
     except (
         ValueError,
         KeyError,
@@ -223,6 +230,7 @@ def embed_batch(
     url = settings["api_base"].rstrip("/") + "/embeddings"
     headers = request_headers(settings)
     secret = headers.get("Authorization", "")[len("Bearer ") :]
+    secret = "" if secret == PLACEHOLDER_KEY else secret
     body = request_body(settings, role, texts)
     deadline = clock() + settings["timeout_ms"] / 1000.0
     attempt = 0
