@@ -1,6 +1,7 @@
 """A private PostgreSQL server for the run, a template with the package installed, a database per test."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from omop_emb.configuration import configure
 from omop_emb.demo.cluster import Cluster
+from omop_emb.embedder import create_server
 from omop_emb.install import migrate
 from tests.endpoint import Endpoint, running_endpoint
 
@@ -96,6 +98,17 @@ def endpoint() -> Iterator[Endpoint]:
     """Serve the recording endpoint."""
     with running_endpoint() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def model_url() -> Iterator[str]:
+    """Serve the bundled model."""
+    with create_server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield server.url
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

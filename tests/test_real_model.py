@@ -1,6 +1,5 @@
 """The whole path with the bundled asymmetric model: lay words find their concepts, wrong prefixes don't pass."""
 
-import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,22 +8,11 @@ import pytest
 
 from omop_emb.configuration import configure
 from omop_emb.demo.cluster import Cluster
-from omop_emb.embedder import DIMENSIONS, DOCUMENT_PREFIX, MODEL, QUERY_PREFIX, create_server
+from omop_emb.embedder import DIMENSIONS, DOCUMENT_PREFIX, MODEL, QUERY_PREFIX
 from omop_emb.errors import OmopEmbError
 from tests.conftest import new_database
 
 PREFIXES = {"document_prefix": DOCUMENT_PREFIX, "query_prefix": QUERY_PREFIX}
-
-
-@pytest.fixture(scope="module")
-def model_url() -> Iterator[str]:
-    """Serve the bundled model."""
-    with create_server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield server.url
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,58 @@
+"""The pages in docs/ are true: their blocks run in order, with the real model, and give the output they show."""
+
+import contextlib
+import io
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from omop_emb import embedder
+from omop_emb.configuration import configure
+
+DOCS = Path(__file__).parent.parent / "docs"
+BLOCK = re.compile(r"^```(python|sql)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+def run_sql(db: psycopg.Connection, statement: str) -> str:
+    """Return rows as psql -A would show them, or the error with its SQLSTATE."""
+    try:
+        rows = db.execute(statement.encode()).fetchall()
+    except psycopg.Error as error:
+        return f"ERROR {error.sqlstate}: {error.diag.message_primary}\n"
+    return "".join(" | ".join(str(value) for value in row) + "\n" for row in rows)
+
+
+def run_python(code: str, names: dict[str, Any]) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)
+    return printed.getvalue()
+
+
+def test_asymmetric_embeddings(
+    db: psycopg.Connection, dsn: str, model_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("DOCUMENT", "QUERY"):
+        monkeypatch.setenv(f"OMOP_EMB_{variable}_EMBEDDING_PREFIX", "")
+    configure(db, "e5", {"api_base": model_url, "model": embedder.MODEL, "vocabularies": ["SNOMED"]})
+    page = (DOCS / "asymmetric-embeddings.md").read_text(encoding="utf-8")
+    here = {
+        "http://localhost:8089/v1": model_url,
+        "postgresql+psycopg://postgres@localhost/omop": "postgresql+psycopg:///?"
+        + urllib.parse.urlencode(conninfo_to_dict(dsn)),
+    }
+    for there, replacement in here.items():
+        page = page.replace(there, replacement)
+    names: dict[str, Any] = {}
+    blocks = BLOCK.findall(page)
+    assert len(blocks) == page.count("```python") + page.count("```sql") > 10
+    for language, code, expected in blocks:
+        shown = run_sql(db, code) if language == "sql" else run_python(code, names)
+        assert shown == expected, code
+    names["session"].close()
+    names["engine"].dispose()
