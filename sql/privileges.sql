@@ -61,7 +61,7 @@ GRANT EXECUTE ON FUNCTION
     TO omop_emb_reader, omop_emb_admin;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON omop_emb.config TO omop_emb_admin;
-GRANT SELECT ON omop_emb.queue, omop_emb.installation TO omop_emb_admin;
+GRANT SELECT ON omop_emb.queue, omop_emb.installation, omop_emb.alembic_version TO omop_emb_admin;
 GRANT EXECUTE ON FUNCTION
     public.omop_emb_index(int[], int, text),
     public.omop_emb_embed_document(text),
@@ -69,7 +69,6 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.begin_index(text),
     omop_emb.continue_index(text, int),
     omop_emb.finish_index(text),
-    omop_emb.prefix_warnings(omop_emb.config),
     omop_emb.activate(text, boolean),
     omop_emb.rollback(),
     omop_emb.store_documents(text, int[], text[], text[]),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import urllib.parse
 from pathlib import Path
@@ -13,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from omop_emb import embedder
 from omop_emb.configuration import configure
+from omop_emb.models import FAMILIES
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(python|sql)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
@@ -56,3 +58,17 @@ def test_asymmetric_embeddings(
         assert shown == expected, code
     names["session"].close()
     names["engine"].dispose()
+
+
+def test_the_page_of_model_families_is_what_is_known() -> None:
+    def cell(role: dict[str, Any]) -> str:
+        prefix = role["prefix"].replace("\n", "\\n").replace("|", "\\|")
+        parts = [f"`{prefix}`" if prefix else "", f"params `{json.dumps(role['params'])}`" if role["params"] else ""]
+        return ", ".join(filter(None, parts)) or "none"
+
+    page = (DOCS / "model-families.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| [")]
+    assert rows == [
+        f"| [{family['name']}]({family['model_card']}) | {cell(family['document'])} | {cell(family['query'])} |"
+        for family in FAMILIES
+    ]

@@ -31,7 +31,6 @@ ADMIN_FUNCTIONS = READER_FUNCTIONS | {
     "begin_index",
     "continue_index",
     "finish_index",
-    "prefix_warnings",
     "activate",
     "rollback",
     "store_documents",
@@ -91,7 +90,9 @@ def test_the_catalog_gives_each_role_what_it_needs_and_no_more(granted: psycopg.
     assert relations_of(granted, "a_reader", "SELECT") == {"status", "failures"}
     assert relations_of(granted, "a_reader", *WRITING) == set()
     assert callable_by(granted, "an_admin") == ADMIN_FUNCTIONS
-    assert relations_of(granted, "an_admin", "SELECT") == {"status", "failures", "config", "queue", "installation"}
+    assert relations_of(granted, "an_admin", "SELECT") == {
+        *("status", "failures", "config", "queue", "installation", "alembic_version")
+    }
     assert relations_of(granted, "an_admin", *WRITING) == {"config"}
     assert callable_by(granted, "a_stranger") == set()
     assert relations_of(granted, "a_stranger", "SELECT", *WRITING) == set()

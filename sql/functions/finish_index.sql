@@ -4,12 +4,15 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     c omop_emb.config := omop_emb.config_to_fill(config);
+    hnsw text := format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw');
 BEGIN
     -- Filling an HNSW index row by row takes several times as long as building it once everything is there.
-    IF to_regclass(format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) IS NULL
-        AND NOT EXISTS (SELECT FROM omop_emb.pending_text(c, NULL)) THEN
-        PERFORM omop_emb.build_hnsw(c);
+    IF to_regclass(hnsw) IS NULL AND NOT EXISTS (SELECT FROM omop_emb.pending_text(c, NULL))
+        -- Two builds at once would wait for each other's locks; whoever comes second leaves it to the first.
+        AND pg_try_advisory_xact_lock(hashtext('omop_emb build'), c.config_id)
+        AND to_regclass(hnsw) IS NULL THEN
         ANALYZE omop_emb.concept, omop_emb.term;
+        PERFORM omop_emb.build_hnsw(c);
     END IF;
 END
 $$;

@@ -1,0 +1,112 @@
+"""The commands that take vectors to another database."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from omop_emb import transfer
+from omop_emb.cli.querying import as_json, config_option
+from omop_emb.database import connect
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+@contextmanager
+def progress_bar(*, disable: bool) -> Iterator[transfer.Progress]:
+    """Show a bar per step on stderr from the first sign of progress on: an error stands alone there."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("vectors"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=disable,
+    )
+    tasks: dict[str, TaskID] = {}
+    with ExitStack() as shown:
+
+        def show(step: str, vectors: int, total: int | None) -> None:
+            if not tasks:
+                shown.enter_context(bar)
+            if step not in tasks:
+                tasks[step] = bar.add_task(step)
+            bar.update(tasks[step], completed=vectors, total=total)
+
+        yield show
+
+
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing half-written stays."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.command("export")
+@file_argument
+@config_option
+@as_json
+@click.pass_obj
+def export(dsn: str | None, file: Path, config: str | None, as_json: bool) -> None:
+    """Write vectors to FILE (Parquet) for another database.
+
+    The file holds vectors, hashes of the texts they belong to and the settings that made them, but no texts.
+    """
+    with leaving_in_order(), connect(dsn) as connection, progress_bar(disable=as_json) as show:
+        done = transfer.export_vectors(connection, file, config, show)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        click.echo(
+            f"{done.vectors} vectors of configuration {done.config!r} exported to {done.file} ({done.bytes} bytes,"
+            f" content SHA-256 {done.sha256})"
+        )
+
+
+@click.command("import")
+@file_argument
+@config_option
+@as_json
+@click.pass_obj
+def import_(dsn: str | None, file: Path, config: str | None, as_json: bool) -> None:
+    """Add the vectors of FILE, written by export.
+
+    All or nothing: the file must be whole, and its settings those of the configuration.
+    """
+    console = Console(stderr=True)
+    with connect(dsn, autocommit=True) as connection, progress_bar(disable=as_json) as show:
+        connection.add_notice_handler(lambda notice: console.print(f"{notice.severity}: {notice.message_primary}"))
+        done = transfer.import_vectors(connection, file, config, show)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(
+        f"configuration {done.config!r}: {done.added} vectors added, {done.known} known already, {done.unused} of texts"
+        f" that are not in this vocabulary; {done.pending} texts remain to be embedded"
+    )
