@@ -1,9 +1,13 @@
 """Which configuration search uses: cut over to another, go back, remove one."""
 
+from pathlib import Path
+
 import psycopg
 
 from omop_emb.database import readable_errors
 from omop_emb.errors import OmopEmbError
+from omop_emb.evaluation import Options, compare, read_pairs
+from omop_emb.evaluation.result import Comparison, Progress, no_progress
 
 
 def activate(connection: psycopg.Connection, name: str, *, incomplete: bool = False) -> str | None:
@@ -14,6 +18,37 @@ def activate(connection: psycopg.Connection, name: str, *, incomplete: bool = Fa
     with readable_errors(), connection.transaction():
         row = connection.execute("SELECT omop_emb.activate(%s, %s)", [name, incomplete]).fetchone()
     return row[0] if row else None
+
+
+def require_not_worse(
+    connection: psycopg.Connection,
+    name: str,
+    reference: str,
+    pairs: Path,
+    *,
+    skip_unknown: bool = False,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Search all gold pairs of a file in both configurations and return the difference in MRR.
+
+    Raises OmopEmbError when ``name`` is worse than ``reference``: the 95 % interval of the difference is below 0.
+    ``connection`` must be in autocommit mode.
+    """
+    options = Options(queries=None, controls=False, skip_unknown=skip_unknown)
+    comparison = compare(connection, read_pairs(pairs), name, reference, options, progress)
+    if comparison.test.difference.high < 0:
+        raise OmopEmbError(
+            f"configuration {name!r} is worse than {reference!r} on {pairs}: {difference_in_words(comparison)}",
+            "Search goes on as before. See where:"
+            f" omop-emb-admin evaluate {pairs} --config {name} --config {reference}",
+        )
+    return comparison
+
+
+def difference_in_words(comparison: Comparison) -> str:
+    """Return the difference of the first configuration's MRR from the second's, with its interval."""
+    difference = comparison.test.difference
+    return f"MRR {difference.value:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})"
 
 
 def rollback(connection: psycopg.Connection) -> str:

@@ -3,12 +3,15 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 
 from omop_emb import activation
+from omop_emb.cli import main
 from omop_emb.configuration import configure
 from omop_emb.errors import OmopEmbError
 from omop_emb.indexing import index
@@ -196,3 +199,67 @@ def test_a_configuration_deleted_while_it_is_built_ends_the_run_with_a_clear_err
     assert second.execute("SELECT count(*) FROM omop_emb.config").fetchone() == (1,)
     assert second.execute("SELECT to_regclass('omop_emb.embedding_2')").fetchone() == (None,)
     assert len(second.execute("SELECT * FROM omop_emb_search('x', 10)").fetchall()) == 10
+
+
+def run(db: psycopg.Connection, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["--dsn", db.info.dsn, *map(str, arguments)])
+
+
+def test_a_cutover_is_refused_when_the_new_configuration_is_worse_on_gold_pairs(
+    second: psycopg.Connection, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    texts: dict[int, str] = dict(
+        second.execute("SELECT concept_id, min(concept_name) FROM omop_emb.concept GROUP BY 1").fetchall()
+    )
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("query,concept_id\n" + "".join(f'"{text}",{number}\n' for number, text in texts.items()))
+    # Queries of the model 'recorded' get the vector of the document, so that configuration is always right.
+    size = sized(endpoint)
+
+    def respond(request: dict[str, Any]) -> Answer | None:
+        size(request)
+        if request["model"] == "recorded":
+            request["input"] = [text.replace("query: ", "doc: ") for text in request["input"]]
+        return None
+
+    endpoint.respond = respond
+    second.execute("SELECT * FROM omop_emb_index(config => 'second')")
+    refused = run(second, "activate", "second", "--if-not-worse-than", "test", "--pairs", pairs)
+    assert refused.exit_code == 1
+    assert "error: configuration 'second' is worse than 'test' on" in refused.stderr
+    assert "MRR -0." in refused.stderr
+    assert second.execute(ACTIVE).fetchall() == [("test",)]
+
+    activation.activate(second, "second")
+    done = run(second, "activate", "test", "--if-not-worse-than", "second", "--pairs", pairs)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("'test' against 'second': MRR +0.")
+    assert done.stdout.endswith("configuration 'test' is active, 'second' was before\n")
+
+    pairs.write_text("query,concept_id\nx,1\n")
+    refusals: list[tuple[list[str | Path], str]] = [
+        (["second", "--if-not-worse-than", "test", "--pairs", pairs], "1 concept id is not in the index"),
+        (["second", "--if-not-worse-than", "none", "--pairs", pairs], "no embedding configuration 'none'"),
+        (["test", "--if-not-worse-than", "test", "--pairs", pairs], "cannot be compared with itself"),
+        (["second", "--if-not-worse-than", "test", "--pairs", tmp_path / "none.csv"], "cannot read"),
+    ]
+    for arguments, message in refusals:
+        result = run(second, "activate", *arguments)
+        assert (result.exit_code, message in result.stderr) == (1, True), result.stderr
+    assert run(second, "activate", "second", "--pairs", pairs).exit_code == 2
+    assert second.execute(ACTIVE).fetchall() == [("test",)]
+
+
+def test_the_commands_say_what_they_did(second: psycopg.Connection, endpoint: Endpoint) -> None:
+    build(second, endpoint)
+    for arguments, said in (
+        (["activate", "second"], "configuration 'second' is active, 'test' was before\n"),
+        (["activate", "second"], "configuration 'second' was active already\n"),
+        (["rollback"], "configuration 'test' is active again\n"),
+        (["drop", "second", "--yes"], "configuration 'second' removed\n"),
+        (["drop", "test", "--yes"], "configuration 'test' removed; search has none now\n"),
+    ):
+        result = run(second, *arguments)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, said, "")
+    assert run(second, "drop", "test").exit_code == 2
+    assert run(second, "rollback").exit_code == 1

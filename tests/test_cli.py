@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import psycopg
@@ -16,7 +17,11 @@ from omop_emb.cli import main
 from tests.endpoint import Answer, Endpoint
 from tests.installing import HEAD
 
-COMMANDS = ["configure", "demo", "embedder", "index", "migrate", "search", "status", "uninstall"]
+COMMANDS = [
+    *("activate", "configure", "demo", "doctor", "drop", "embedder", "evaluate", "export", "import", "index"),
+    *("migrate", "rollback", "search", "status", "uninstall"),
+]
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +84,7 @@ def test_every_command_has_help() -> None:
     assert sorted(main.commands) == COMMANDS
     overview = done(None, "--help")
     for name, command in main.commands.items():
+        assert re.search(rf"^| .*`{name}[ `]", README, re.MULTILINE)
         text = done(None, name, "--help")
         assert text == done(None, name, "-h")
         assert re.search(rf"^  {name} +{re.escape(command.get_short_help_str(30).removesuffix('...'))}", overview, re.M)

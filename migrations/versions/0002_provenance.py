@@ -34,7 +34,7 @@ $do$""",
     """
 CREATE TABLE omop_emb.supplied_text (
     concept_id int PRIMARY KEY,
-    text text NOT NULL,
+    text text NOT NULL CHECK (text ~ '\\S'),
     supplied_at timestamptz NOT NULL DEFAULT now()
 )""",
     "COMMENT ON TABLE omop_emb.supplied_text IS"

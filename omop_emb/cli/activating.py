@@ -6,18 +6,20 @@ from pathlib import Path
 import click
 
 from omop_emb import activation
+from omop_emb.cli.evaluating import step_bars
 from omop_emb.database import connect
 
 
 @click.command()
 @click.argument("name")
 @click.option("--if-not-worse-than", "reference", help="Evaluate both first; refuse when NAME is worse than this one.")
-@click.option(
-    "--pairs", type=click.Path(path_type=Path), help="The gold pairs for it, see evaluate."
-)
+@click.option("--pairs", type=click.Path(path_type=Path), help="The gold pairs for it, see evaluate.")
+@click.option("--skip-unknown", is_flag=True, help="Compare without pairs whose concepts are not in the index.")
 @click.option("--incomplete", is_flag=True, help="Even if texts in its scope have no vector yet.")
 @click.pass_obj
-def activate(dsn: str | None, name: str, reference: str | None, pairs: Path | None, incomplete: bool) -> None:
+def activate(
+    dsn: str | None, name: str, reference: str | None, pairs: Path | None, skip_unknown: bool, incomplete: bool
+) -> None:
     """Let search use the configuration NAME from now on, in one short transaction.
 
     With --if-not-worse-than the MRR of both is measured on the same pairs, and the cutover is refused when the 95 %
@@ -25,11 +27,13 @@ def activate(dsn: str | None, name: str, reference: str | None, pairs: Path | No
     """
     if (reference is None) != (pairs is None):
         raise click.UsageError("--if-not-worse-than and --pairs belong together")
-    if reference is not None and pairs is not None:
-        from omop_emb.cli.evaluating import refuse_if_worse  # noqa: PLC0415  not needed by the plain command
-
-        refuse_if_worse(dsn, name, reference, pairs)
-    with connect(dsn) as connection:
+    with connect(dsn, autocommit=True) as connection:
+        if reference is not None and pairs is not None:
+            with step_bars() as bars:
+                comparison = activation.require_not_worse(
+                    connection, name, reference, pairs, skip_unknown=skip_unknown, progress=bars
+                )
+            click.echo(f"{name!r} against {reference!r}: {activation.difference_in_words(comparison)}")
         formerly = activation.activate(connection, name, incomplete=incomplete)
     if formerly == name:
         click.echo(f"configuration {name!r} was active already")

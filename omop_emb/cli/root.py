@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from omop_emb import __version__
-from omop_emb.cli import configuring, installing, local, querying
+from omop_emb.cli import activating, configuring, diagnosing, evaluating, installing, local, querying, transferring
 from omop_emb.errors import OmopEmbError
 
 
@@ -38,9 +38,16 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 for command in (
     installing.migrate,
     configuring.configure,
+    activating.activate,
+    activating.rollback,
+    activating.drop,
     querying.index,
     querying.search,
     querying.status,
+    diagnosing.doctor,
+    evaluating.evaluate,
+    transferring.export,
+    transferring.import_,
     local.embedder,
     local.demo,
     installing.uninstall,

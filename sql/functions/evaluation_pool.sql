@@ -12,7 +12,7 @@ BEGIN
         WITH indexed AS MATERIALIZED (
             SELECT m.concept_id, m.concept_name, m.vocabulary_id, m.concept_id = ANY ($2) AS wanted
             FROM omop_emb.concept m
-            WHERE omop_emb.in_scope($1, m)
+            WHERE omop_emb.in_scope($1, m) AND m.is_valid
                 AND ($5 IS NULL OR m.domain_id = ANY ($5))
                 AND ($6 IS NULL OR m.vocabulary_id = ANY ($6))
                 AND ($7 IS NOT TRUE OR m.standard_concept = 'S')

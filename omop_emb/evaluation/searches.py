@@ -1,0 +1,92 @@
+"""How well and how fast the searches that users make find the wanted concepts."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from omop_emb import searching
+from omop_emb.database import connect
+from omop_emb.evaluation.result import Found, GoldQuery, Latency, Options, Progress, Ranking, no_progress
+from omop_emb.evaluation.statistics import LAST_RANK, measures
+from omop_emb.evaluation.vectors import embed
+
+# Plans and connections to the endpoint are made at the first call of a session.
+WARM_UP = "first call of this session"
+TIMED_K = 10
+TIMED_TEXTS = 50
+
+
+def rank_by_search(
+    connection: psycopg.Connection, config: str, queries: Sequence[GoldQuery], options: Options, progress: Progress
+) -> tuple[Ranking, Latency]:
+    """Search each query with ``omop_emb_search``: timed for 10 concepts, ranked among 100.
+
+    In a session of its own to the same database, as the same user: a session remembers the vectors of its last queries,
+    also for configurations that differ in their documents only. So here the second search needs no model call.
+    """
+    info = connection.info
+    with connect(
+        make_conninfo(info.dsn, **({"password": info.password} if info.password else {})), autocommit=True
+    ) as own:
+        return _rank_by_search(own, config, queries, options, progress)
+
+
+def _rank_by_search(
+    connection: psycopg.Connection, config: str, queries: Sequence[GoldQuery], options: Options, progress: Progress
+) -> tuple[Ranking, Latency]:
+    def search(text: str, k: int) -> list[dict[str, Any]]:
+        return searching.search(
+            connection,
+            text,
+            k=k,
+            domains=options.domains,
+            vocabularies=options.vocabularies,
+            standard_only=options.standard_only,
+            config=config,
+        )
+
+    step = f"searching, {config}"
+    search(WARM_UP, TIMED_K)
+    progress(step, 0, len(queries))
+    times: list[float] = []
+    ranks: list[int | None] = []
+    first: list[Found | None] = []
+    for number, query in enumerate(queries, 1):
+        times.append(_milliseconds(lambda text=query.text: search(text, TIMED_K)))  # type: ignore[misc]
+        rows = search(query.text, LAST_RANK)
+        ranks.append(min((row["rank"] for row in rows if row["concept_id"] in query.wanted), default=None))
+        first.append(Found(rows[0]["concept_id"], rows[0]["concept_name"], rows[0]["similarity"]) if rows else None)
+        progress(step, number, len(queries))
+    return Ranking(ranks, first, measures(ranks, options.seed)), _latency("a search for 10 concepts", times)
+
+
+def embedding_latency(
+    connection: psycopg.Connection, config: str, queries: Sequence[GoldQuery], progress: Progress
+) -> Latency:
+    """Time the embedding of up to 50 queries, one by one."""
+    timed = [query.text for query in queries[:TIMED_TEXTS]]
+    step = f"single queries, {config}"
+    embed(connection, config, "query", [WARM_UP], no_progress, step)
+    progress(step, 0, len(timed))
+    times = []
+    for number, text in enumerate(timed, 1):
+        times.append(
+            _milliseconds(lambda text=text: embed(connection, config, "query", [text], no_progress, step))  # type: ignore[misc]
+        )
+        progress(step, number, len(timed))
+    return _latency("embedding one query", times)
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - started)
+
+
+def _latency(what: str, times: Sequence[float]) -> Latency:
+    p50, p95 = np.percentile(times, [50, 95])
+    return Latency(what, float(p50), float(p95), len(times))

@@ -1,0 +1,96 @@
+"""The result as tables in the terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from omop_emb.evaluation.report import p_label, role_label
+from omop_emb.evaluation.result import ConfigurationResult, Evaluation, Latency
+from omop_emb.evaluation.statistics import Estimate, Measures
+
+MEASURES = ("hit@1", "hit@5", "hit@10", "MRR")
+
+
+def show(evaluation: Evaluation, console: Console) -> None:
+    """Print the tables that the result has rows for, and its notes."""
+    console.print(
+        f"{len(evaluation.queries):,} queries of {evaluation.source}, {evaluation.seconds:.0f} s;"
+        " below each figure its 95 % bootstrap interval"
+    )
+    tables = [("Search: omop_emb_search in the whole index", _search(evaluation))]
+    tables += [
+        (
+            f"What the prefixes are worth, {each.name}: {each.pool_concepts:,} concepts, {each.pool_texts:,} texts,"
+            " ranked exactly",
+            _roles(each),
+        )
+        for each in evaluation.configurations
+    ]
+    tables += [("Latency", _latency(evaluation)), ("Configurations compared, query by query", _compared(evaluation))]
+    for title, table in tables:
+        if table.row_count:
+            console.print()
+            console.print(title, style="bold")
+            console.print(table)
+    for note in evaluation.notes:
+        console.print(f"note: {note}")
+
+
+def _search(evaluation: Evaluation) -> Table:
+    table = _table("configuration", *MEASURES, "p50", "p95")
+    for each in evaluation.configurations:
+        if each.search is not None:
+            table.add_row(Text(each.name), *_cells(each.search.measures), *_times(each.latency))
+    return table
+
+
+def _roles(configuration: ConfigurationResult) -> Table:
+    table = _table("documents / queries as", *MEASURES, "MRR - right", "p (Holm)")
+    for role in configuration.roles:
+        test = (_difference(role.test.difference), p_label(role.test.p_holm)) if role.test else ()
+        table.add_row(role_label(role), *_cells(role.ranking.measures), *test)
+    return table
+
+
+def _latency(evaluation: Evaluation) -> Table:
+    table = _table("configuration", "of", "calls", "p50", "p95")
+    for each in evaluation.configurations:
+        if each.search is None:
+            table.add_row(Text(each.name), each.latency.what, f"{each.latency.calls}", *_times(each.latency))
+    return table
+
+
+def _compared(evaluation: Evaluation) -> Table:
+    table = _table("configurations", "MRR difference", "better", "worse", "p", "p (Holm)")
+    for pair in evaluation.comparisons:
+        test = pair.test
+        table.add_row(
+            Text(f"{pair.first} - {pair.second}"), _difference(test.difference), f"{test.better:,}", f"{test.worse:,}",
+            p_label(test.p_value), p_label(test.p_holm),
+        )  # fmt: skip
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(
+            column, justify="right" if number else "left", overflow="fold", min_width=None if number else 26
+        )
+    return table
+
+
+def _cells(measures: Measures) -> list[Text]:
+    return [
+        Text.assemble(f"{estimate.value:.3f}\n", (f"{estimate.low:.2f} {estimate.high:.2f}", "dim"))
+        for estimate in (measures.hit_at_1, measures.hit_at_5, measures.hit_at_10, measures.mrr)
+    ]
+
+
+def _difference(estimate: Estimate) -> Text:
+    return Text.assemble(f"{estimate.value:+.3f}\n", (f"{estimate.low:+.3f} {estimate.high:+.3f}", "dim"))
+
+
+def _times(latency: Latency) -> tuple[str, str]:
+    return f"{latency.p50_ms:.1f} ms", f"{latency.p95_ms:.1f} ms"
