@@ -1,14 +1,13 @@
 """Take the vectors of a configuration to another database, so that it need not embed the same texts again."""
 
 import os
-import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
@@ -16,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from omop_emb.database import readable_errors
 from omop_emb.errors import OmopEmbError
+from omop_emb.files import replacing, writing_errors
 from omop_emb.server.embedding import vector_literal
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def export_vectors(
                     progress("exporting", written, max(total, written))
                 batch = next(batches, None)
 
-        with replacing(path) as file:
+        with writing_errors(path), replacing(path) as file:
             sha256 = vectorfile.write_vectors(file, provenance, counted())
             size = file.seek(0, os.SEEK_END)
     return Exported(name, os.fspath(path), written, size, sha256)
@@ -198,40 +198,6 @@ def stored_vectors(
             np.array([(embedded_at - EPOCH) // MICROSECOND for _, embedded_at, _ in found], np.int64),
             numbers.astype(number),
         )
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a new file beside ``path`` that takes its place when the block ends well and is removed otherwise."""
-    shown = os.fspath(path)
-    target = os.path.realpath(shown)
-    partial = f"{target}.{secrets.token_hex(4)}.partial"
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise OmopEmbError(f"cannot write {shown}: it is there and is not a file", "Name a file.")
-    try:
-        with open(partial, "x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-        sync_directory(os.path.dirname(target))
-    except OSError as error:
-        raise OmopEmbError(
-            f"cannot write {shown}: {error.strerror or error}",
-            "Nothing was exported. Name a file in a directory that you may write to, with enough room.",
-        ) from error
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
-
-
-def sync_directory(directory: str) -> None:
-    """Make the new name of a file last through a crash."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import click
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from omop_emb.cli.diagnosing import doctor
+from omop_emb.cli import main
 from omop_emb.configuration import configure
 from omop_emb.doctor import diagnose
 from omop_emb.errors import OmopEmbError
@@ -41,7 +40,7 @@ def admin(connect: Connect, indexed: psycopg.Connection) -> Iterator[psycopg.Con
 
 
 def run(dsn: str, *arguments: str) -> Result:
-    return CliRunner().invoke(doctor, list(arguments), obj=dsn)
+    return CliRunner().invoke(main, ["--dsn", dsn, "doctor", *arguments])
 
 
 def test_a_sound_database(admin: psycopg.Connection, indexed: psycopg.Connection, dsn: str) -> None:
@@ -184,4 +183,3 @@ def test_the_endpoint(indexed: psycopg.Connection, endpoint: Endpoint, dsn: str)
     assert "problem  endpoint of 'same': " in result.stdout
     assert result.stdout.endswith("3 problems, 4 warnings\n")
     assert run(dsn, "--no-endpoint").exit_code == 0
-    assert isinstance(doctor, click.Command)

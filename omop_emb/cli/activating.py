@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from omop_emb import activation
-from omop_emb.cli.evaluating import step_bars
+from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
 
 
@@ -29,7 +29,7 @@ def activate(
         raise click.UsageError("--if-not-worse-than and --pairs belong together")
     with connect(dsn, autocommit=True) as connection:
         if reference is not None and pairs is not None:
-            with step_bars() as bars:
+            with step_bars("texts") as bars:
                 comparison = activation.require_not_worse(
                     connection, name, reference, pairs, skip_unknown=skip_unknown, progress=bars
                 )

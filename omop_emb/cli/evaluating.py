@@ -1,66 +1,19 @@
 """The command that measures retrieval quality."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.text import Text
 
+from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
 from omop_emb.evaluation import Evaluation, Options, page, read_icd10cm, read_pairs, report, terminal
 from omop_emb.evaluation import evaluate as run
-from omop_emb.evaluation.output import OutputFile, output_file
-
-
-class TextsPerSecond(ProgressColumn):
-    """The speed of a step."""
-
-    def render(self, task: Task) -> Text:
-        """Return it, once it is known."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} texts/s")
-
-
-class Bars:
-    """A progress bar per step, on stderr."""
-
-    def __init__(self, bars: Progress, stack: ExitStack) -> None:
-        self._bars = bars
-        self._stack = stack
-        self._steps: dict[str, TaskID] = {}
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        """Show how far a step is."""
-        # Not before there is something to show: an error stands alone on stderr.
-        if not self._steps:
-            self._stack.enter_context(self._bars)
-        if step not in self._steps:
-            self._steps[step] = self._bars.add_task(step)
-        self._bars.update(self._steps[step], completed=done, total=total)
-
-
-@contextmanager
-def step_bars() -> Iterator[Bars]:
-    """Show what is told to the result as bars on stderr, from the first time on."""
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextsPerSecond(),
-        TimeElapsedColumn(),
-    )  # fmt: skip
-    with ExitStack() as shown:
-        yield Bars(Progress(*columns, console=Console(stderr=True)), shown)
+from omop_emb.files import replacing, writing_errors
 
 
 @click.command()
@@ -122,18 +75,19 @@ def evaluate(
         page.require_packages()
     gold = read_pairs(pairs) if pairs is not None else read_icd10cm(options)
     with ExitStack() as stack:
-        outputs: list[tuple[OutputFile, Callable[[Evaluation], str]]] = []
+        outputs: list[tuple[Path, BinaryIO, Callable[[Evaluation], str]]] = []
         if json_path is not None and str(json_path) != "-":
-            outputs.append((stack.enter_context(output_file(json_path)), report.as_json))
+            outputs.append((json_path, stack.enter_context(replacing(json_path)), report.as_json))
         if html_path is not None:
-            outputs.append((stack.enter_context(output_file(html_path)), page.as_html))
+            outputs.append((html_path, stack.enter_context(replacing(html_path)), page.as_html))
         connection = stack.enter_context(connect(dsn, autocommit=True))
-        with step_bars() as bars:
+        with step_bars("texts") as bars:
             result = run(connection, gold, configs, options, bars)
         if json_path is not None and str(json_path) == "-":
             click.echo(report.as_json(result))
         else:
             width = None if sys.stdout.isatty() else 100
             terminal.show(result, Console(width=width, highlight=False, markup=False, emoji=False))
-        for file, made in outputs:
-            file.write(made(result))
+        for path, file, made in outputs:
+            with writing_errors(path):
+                file.write(made(result).encode("utf-8"))

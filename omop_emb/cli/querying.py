@@ -1,22 +1,15 @@
 """The commands that index, search and show the state."""
 
+import functools
 import json
-from contextlib import ExitStack
 from dataclasses import asdict
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from omop_emb import indexing, searching
+from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -30,27 +23,9 @@ config_option = click.option("--config", help="Configuration; default: the activ
 def index(dsn: str | None, config: str | None, as_json: bool) -> None:
     """Bring the index up to date with the vocabulary."""
     console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("embedding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("texts"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=as_json,
-    )
-
-    def show(texts: int, total: int) -> None:
-        # Not before there is something to show: an error stands alone on stderr.
-        if not bar.task_ids:
-            shown.enter_context(bar)
-            bar.add_task("embedding")
-        bar.update(bar.task_ids[0], completed=texts, total=total)
-
-    with connect(dsn, autocommit=True) as connection, ExitStack() as shown:
+    with connect(dsn, autocommit=True) as connection, step_bars("texts", disable=as_json) as show:
         connection.add_notice_handler(lambda notice: console.print(f"{notice.severity}: {notice.message_primary}"))
-        done = indexing.index(connection, config, show)
+        done = indexing.index(connection, config, functools.partial(show, "embedding"))
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:

@@ -3,54 +3,20 @@
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from omop_emb import transfer
+from omop_emb.cli.progress import step_bars
 from omop_emb.cli.querying import as_json, config_option
 from omop_emb.database import connect
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
-
-
-@contextmanager
-def progress_bar(*, disable: bool) -> Iterator[transfer.Progress]:
-    """Show a bar per step on stderr from the first sign of progress on: an error stands alone there."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("vectors"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=disable,
-    )
-    tasks: dict[str, TaskID] = {}
-    with ExitStack() as shown:
-
-        def show(step: str, vectors: int, total: int | None) -> None:
-            if not tasks:
-                shown.enter_context(bar)
-            if step not in tasks:
-                tasks[step] = bar.add_task(step)
-            bar.update(tasks[step], completed=vectors, total=total)
-
-        yield show
 
 
 @contextmanager
@@ -78,7 +44,7 @@ def export(dsn: str | None, file: Path, config: str | None, as_json: bool) -> No
 
     The file holds vectors, hashes of the texts they belong to and the settings that made them, but no texts.
     """
-    with leaving_in_order(), connect(dsn) as connection, progress_bar(disable=as_json) as show:
+    with leaving_in_order(), connect(dsn) as connection, step_bars("vectors", disable=as_json) as show:
         done = transfer.export_vectors(connection, file, config, show)
     if as_json:
         click.echo(json.dumps(asdict(done)))
@@ -100,7 +66,7 @@ def import_(dsn: str | None, file: Path, config: str | None, as_json: bool) -> N
     All or nothing: the file must be whole, and its settings those of the configuration.
     """
     console = Console(stderr=True)
-    with connect(dsn, autocommit=True) as connection, progress_bar(disable=as_json) as show:
+    with connect(dsn, autocommit=True) as connection, step_bars("vectors", disable=as_json) as show:
         connection.add_notice_handler(lambda notice: console.print(f"{notice.severity}: {notice.message_primary}"))
         done = transfer.import_vectors(connection, file, config, show)
     if as_json:

@@ -1,7 +1,8 @@
 """What an evaluation is given and what it finds out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from omop_emb.evaluation.statistics import Measures, PairedTest
 
@@ -9,11 +10,8 @@ from omop_emb.evaluation.statistics import Measures, PairedTest
 Key = int | str
 
 
-class Progress(Protocol):
-    """Is told how far a step is, in texts; once with ``done`` 0 at its start."""
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        """Show it."""
+# Is told how far a step is, in texts; once with 0 done at its start.
+Progress = Callable[[str, int, int], None]
 
 
 def no_progress(step: str, done: int, total: int) -> None:

@@ -17,7 +17,7 @@ BEGIN
             c.name, vectors, differences),
         HINT = format('Add a second configuration with the new settings, index it beside this one and activate it:'
             ' INSERT INTO omop_emb.config, then SELECT * FROM omop_emb_index(config => ''...''), then'
-            ' UPDATE omop_emb.config SET is_active = true WHERE name = ''...''. Or re-index in place:'
+            ' SELECT omop_emb.activate(''...''). Or re-index in place:'
             ' SELECT omop_emb.discard(%L), change the settings, then SELECT * FROM omop_emb_index(config => %L).',
             c.name, c.name);
 END
