@@ -48,7 +48,10 @@ def require_not_worse(
 def difference_in_words(comparison: Comparison) -> str:
     """Return the difference of the first configuration's MRR from the second's, with its interval."""
     difference = comparison.test.difference
-    return f"MRR {difference.value:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})"
+    return (
+        f"MRR {difference.value:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f},"
+        f" {comparison.queries} queries)"
+    )
 
 
 def rollback(connection: psycopg.Connection) -> str:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from omop_emb.database import readable_errors
 from omop_emb.errors import OmopEmbError
-from omop_emb.models import FAMILIES, moving_name_problem
+from omop_emb.model_names import FAMILIES, moving_name_problem
 from omop_emb.server.model_families import ROLES, find_family
 
 PREFIX_VARIABLES = {
@@ -128,5 +128,5 @@ def read_configuration(connection: psycopg.Connection, name: str) -> dict[str, A
     with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         row = cursor.execute("SELECT * FROM omop_emb.config WHERE name = %s", [name]).fetchone()
     if row is None:
-        raise OmopEmbError(f"there is no configuration {name!r}")
+        raise OmopEmbError(f"there is no configuration {name!r}", "omop-emb-admin status lists them.", "OE002")
     return row

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from omop_emb.errors import OmopEmbError
 
@@ -47,3 +48,13 @@ def readable_errors() -> Iterator[None]:
         raise OmopEmbError(message, error.diag.message_hint, error.diag.sqlstate) from error
     except UnicodeEncodeError:
         raise OmopEmbError("an argument is not valid text: it cannot be encoded as UTF-8") from None
+
+
+@contextmanager
+def session_errors() -> Iterator[None]:
+    """Do the same for an error that comes through SQLAlchemy."""
+    with readable_errors():
+        try:
+            yield
+        except DBAPIError as error:
+            raise error.orig or error from None

@@ -5,8 +5,7 @@ a database that ``omop-emb-admin migrate`` prepared; its transaction is the call
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from omop_emb.database import readable_errors
+from omop_emb.database import session_errors
 from omop_emb.embeddings import EmbeddingClient, EmbeddingRole
 from omop_emb.server.embedding import check_vector, vector_literal
 
@@ -62,9 +60,9 @@ class EmbeddingConceptFilter:
         """Check the values."""
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}, it must be at least 1")
-        for name in ("domains", "vocabularies"):
+        for name in ("concept_ids", "domains", "vocabularies"):
             if isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is the string {getattr(self, name)!r}: give a sequence of names")
+                raise ValueError(f"{name} is the string {getattr(self, name)!r}: give a sequence")
 
     def arguments(self) -> dict[str, Any]:
         """Return the values as SQL parameters."""
@@ -93,17 +91,8 @@ WITHOUT_EMBEDDING = """
         CAST(:vocabularies AS text[]), :standard_only, :valid_only, CAST(:max_concepts AS int))"""
 
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    with readable_errors():
-        try:
-            yield
-        except DBAPIError as error:
-            raise error.orig or error from None
-
-
 def _rows(session: Session, statement: Any, arguments: Mapping[str, Any]) -> Sequence[Any]:
-    with _plain_errors():
+    with session_errors():
         return session.execute(statement, arguments).fetchall()
 
 

@@ -64,9 +64,8 @@ def export_vectors(
     what was there before is untouched. Raises OmopEmbError when there is nothing to export or it cannot be written.
     """
     vectorfile = load_vectorfile()
-    connection.read_only = True
-    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     with readable_errors(), connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         name = chosen_name(connection, config)
         provenance = read_provenance(connection, config)
         total = estimated_vectors(connection, name)

@@ -51,7 +51,7 @@ GRANT EXECUTE ON FUNCTION
     public.omop_emb_similar(int, int, text[], text[], text[], boolean, boolean, int, text),
     public.omop_emb_embed_query(text),
     public.omop_emb_version(),
-    omop_emb.config_status(),
+    omop_emb.config_status(text),
     omop_emb.nearest_concepts(real[], int, text[], text[], text[], boolean, boolean, int[], boolean, text, text),
     omop_emb.concept_embeddings(text, int[]),
     omop_emb.concepts_without_embedding(text, int[], text[], text[], boolean, boolean, int),

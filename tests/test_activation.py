@@ -92,9 +92,17 @@ def test_one_that_is_not_built_is_refused_unless_told_so(second: psycopg.Connect
     assert "omop-emb-admin index --config second" in (raised.value.hint or "")
     endpoint.respond = sized(endpoint)
     second.execute("SELECT * FROM omop_emb_index(config => 'second', max_concepts => 3)")
-    with pytest.raises(OmopEmbError, match=r"'second' is not built: \d+ texts have no vector yet"):
+    with pytest.raises(OmopEmbError, match=r"'second' is not built: \d+ of 10 concepts have a text without a vector"):
         activation.activate(second, "second")
     assert second.execute(ACTIVE).fetchall() == [("test",)]
+    second.execute("SELECT * FROM omop_emb_index(config => 'second')")
+    second.execute("UPDATE cdm.concept SET concept_name = 'renamed' WHERE concept_id = 378253")
+    with pytest.raises(OmopEmbError, match="'second' is not built: 1 of 10 concepts have a text without a vector"):
+        activation.activate(second, "second")
+    second.execute("SELECT * FROM omop_emb_index(config => 'second')")
+    second.execute("DROP INDEX omop_emb.embedding_2_hnsw")
+    with pytest.raises(OmopEmbError, match="'second' is not built: it has no HNSW index"):
+        activation.activate(second, "second")
     assert activation.activate(second, "second", incomplete=True) == "test"
     assert activation.activate(second, "second", incomplete=True) == "second"
     with pytest.raises(OmopEmbError, match="no embedding configuration 'none'"):
@@ -116,9 +124,15 @@ def test_rollback_goes_back_step_by_step_and_says_what_is_missing(
     with pytest.raises(OmopEmbError, match="no other configuration was active before"):
         activation.rollback(second)
 
+    activation.activate(second, "second")
     activation.activate(second, "third")
+    second.execute("DELETE FROM omop_emb.config WHERE name = 'third'")
+    assert activation.rollback(second) == "second"
+    assert activation.rollback(second) == "test"
+
+    activation.activate(second, "second")
     second.execute("UPDATE cdm.concept SET concept_name = 'renamed' WHERE concept_id = 378253")
-    second.execute("SELECT * FROM omop_emb_index()")
+    second.execute("SELECT * FROM omop_emb_index(config => 'second')")
     notices: list[str] = []
     second.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
     assert activation.rollback(second) == "test"

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from omop_emb import embedder
 from omop_emb.configuration import configure
-from omop_emb.models import FAMILIES
+from omop_emb.model_names import FAMILIES
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(python|sql)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)

@@ -268,6 +268,8 @@ def test_every_field_of_the_filter_counts(
             found(FLAT, limit=limit)
     with pytest.raises(ValueError, match="domains is the string 'Drug'"):
         EmbeddingConceptFilter(domains="Drug")
+    with pytest.raises(ValueError, match="concept_ids is the string '123'"):
+        EmbeddingConceptFilter(concept_ids="123")  # type: ignore[arg-type]
 
 
 def test_metrics_and_bad_vectors(
@@ -288,6 +290,9 @@ def test_metrics_and_bad_vectors(
             writer.get_nearest_concepts(session, FLAT, vectors, metric_type=COSINE)
         assert raised.value.sqlstate == "OE005"
         session.rollback()
+    with pytest.raises(OmopEmbError, match="only zeros, which has no direction"):
+        writer.get_nearest_concepts(session, FLAT, np.zeros((1, 8)), metric_type=COSINE)
+    session.rollback()
     with pytest.raises(ValueError, match="hamming"):
         writer.get_nearest_concepts(session, FLAT, query, metric_type="hamming")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ivfflat"):
@@ -362,4 +367,8 @@ def test_vectors_are_normalised_for_inner_product(
         assert np.linalg.norm(vector) == pytest.approx(1)
     for index_type in IndexType:
         (nearest,) = writer.get_nearest_concepts_from_query_texts(session, index_type, "pain", metric_type=COSINE)
-        assert len(nearest) == 2
+        query = np.array(vector_for("query: pain", 8))
+        for concept_id, text in TEXTS.items():
+            document = np.array(vector_for(f"doc: {text}", 8))
+            cosine = query @ document / np.linalg.norm(query) / np.linalg.norm(document)
+            assert nearest[concept_id] == pytest.approx((1 + cosine) / 2, abs=1e-6)

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from omop_emb.cli import main
 from omop_emb.configuration import PREFIX_VARIABLES
-from omop_emb.models import FAMILIES
+from omop_emb.model_names import FAMILIES
 from omop_emb.resources import PACKAGE
 from omop_emb.server.model_families import ROLES, find_family, prefix_warnings
 from tests.endpoint import Answer, Endpoint

@@ -10,6 +10,7 @@ STATEMENTS = (
     "DROP FUNCTION IF EXISTS omop_emb.config_status()",
     "DROP FUNCTION IF EXISTS omop_emb.refuse_settings(omop_emb.config, omop_emb.storage)",
     "DROP FUNCTION IF EXISTS omop_emb.request_documents(omop_emb.config, text[])",
+    "DROP FUNCTION IF EXISTS omop_emb.pending_text(omop_emb.config, int[])",
     "ALTER TABLE omop_emb.storage RENAME TO provenance",
     "ALTER TABLE omop_emb.provenance RENAME CONSTRAINT storage_pkey TO provenance_config",
     "ALTER TABLE omop_emb.provenance RENAME CONSTRAINT storage_config_id_fkey TO provenance_config_id_fkey",

@@ -1,6 +1,11 @@
 """The command group: options that all commands share, and how errors are shown."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -10,13 +15,32 @@ from omop_emb.cli import activating, configuring, diagnosing, evaluating, instal
 from omop_emb.errors import OmopEmbError
 
 
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing half-written stays."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class AdminGroup(click.Group):
     """Shows an OmopEmbError as one line on stderr, with its hint below, and exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with leaving_in_order():
+                return super().invoke(ctx)
         except OmopEmbError as error:
             click.echo(f"error: {error.message}", err=True)
             if error.hint:

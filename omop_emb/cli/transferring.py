@@ -1,12 +1,8 @@
 """The commands that take vectors to another database."""
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -19,21 +15,6 @@ from omop_emb.database import connect
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
-@contextmanager
-def leaving_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing half-written stays."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @click.command("export")
 @file_argument
 @config_option
@@ -44,7 +25,7 @@ def export(dsn: str | None, file: Path, config: str | None, as_json: bool) -> No
 
     The file holds vectors, hashes of the texts they belong to and the settings that made them, but no texts.
     """
-    with leaving_in_order(), connect(dsn) as connection, step_bars("vectors", disable=as_json) as show:
+    with connect(dsn) as connection, step_bars("vectors", disable=as_json) as show:
         done = transfer.export_vectors(connection, file, config, show)
     if as_json:
         click.echo(json.dumps(asdict(done)))

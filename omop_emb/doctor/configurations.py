@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from omop_emb.doctor.finding import Finding
-from omop_emb.models import FAMILIES, moving_name_problem
+from omop_emb.model_names import FAMILIES, moving_name_problem
 from omop_emb.server.model_families import find_family, prefix_warnings
 
 LONGEST_WAIT = timedelta(days=1)

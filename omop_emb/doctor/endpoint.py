@@ -9,6 +9,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from omop_emb.doctor.finding import Finding
+from omop_emb.embeddings.similarity import cosine
 from omop_emb.server.embedding import DOCUMENT, PROBE_TEXT, QUERY
 
 # Vectors this near are one vector but for rounding.
@@ -32,7 +33,7 @@ def check_endpoint(connection: psycopg.Connection, row: dict[str, Any]) -> Itera
         f" with {len(vectors[DOCUMENT])} dimensions",
         config=name,
     )
-    identical = similarity(vectors[DOCUMENT], vectors[QUERY]) > SAME
+    identical = cosine(vectors[DOCUMENT], vectors[QUERY])[0, 0] > SAME
     if all(row[f"{DOCUMENT}_{setting}"] == row[f"{QUERY}_{setting}"] for setting in ("prefix", "params")):
         yield Finding(
             "note", "endpoint", "the two roles have the same settings: the model is used symmetrically", config=name
@@ -58,7 +59,7 @@ def check_model(connection: psycopg.Connection, name: str) -> Iterator[Finding]:
     if stored is None:
         return
     concept_id, text, embedding = stored
-    alike = similarity(np.array(embedding), embed(connection, name, DOCUMENT, text))
+    alike = float(cosine(np.array(embedding), embed(connection, name, DOCUMENT, text))[0, 0])
     if alike < SAME_MODEL:
         yield Finding(
             "problem",
@@ -78,9 +79,3 @@ def embed(connection: psycopg.Connection, config: str, role: str, text: str) -> 
         "SELECT embedding FROM omop_emb.embed_texts(%s, %s, %s::text[])", [config, role, [text]]
     ).fetchone()
     return np.array(row[0] if row else [], np.float64)
-
-
-def similarity(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the cosine of two vectors (D,), 0 when one is all zeros."""
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / lengths if lengths else 0.0

@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from omop_emb.models import moving_name_problem
+from omop_emb.model_names import moving_name_problem
 from omop_emb.server.embedding import RESERVED_PARAMS, EmbeddingError, check_text
 
 PROVIDERS = ("ollama", "openai")

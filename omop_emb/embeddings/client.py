@@ -17,7 +17,7 @@ from omop_emb.embeddings.configured import read_settings
 from omop_emb.embeddings.prefixes import environment_prefixes, log_configured_prefixes, log_environment_prefixes
 from omop_emb.embeddings.roles import EmbeddingClientError, EmbeddingRole, as_role
 from omop_emb.embeddings.similarity import as_rows, cosine
-from omop_emb.models import is_ollama
+from omop_emb.model_names import is_ollama
 from omop_emb.server.embedding import PLACEHOLDER_KEY, PROBE_TEXT, EmbeddingError, embed, request_headers
 from omop_emb.server.transport import make_post
 
@@ -212,7 +212,7 @@ class EmbeddingClient:
             except EmbeddingError as error:
                 if error.sqlstate == "OE005":
                     raise ValueError(f"{error.message}. {error.hint}") from None
-                raise EmbeddingClientError(error.sqlstate, error.message, error.hint) from None
+                raise EmbeddingClientError(error.message, error.hint, error.sqlstate) from None
             self._dimensions = len(vectors[0])
         return np.array(vectors, dtype=np.float32)
 

@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
-from omop_emb.database import readable_errors
+from omop_emb.database import session_errors
 from omop_emb.errors import OmopEmbError
 
 if TYPE_CHECKING:
@@ -21,12 +19,9 @@ SETTINGS = text(
 
 def read_settings(session: "Session", config: str | None) -> dict[str, Any]:
     """Return the settings of the configuration of that name, of the active one for None; OmopEmbError without one."""
-    try:
+    with session_errors():
         row = session.execute(SETTINGS, {"name": config}).mappings().one_or_none()
-    except DBAPIError as error:
-        with readable_errors():
-            raise error.orig if isinstance(error.orig, psycopg.Error) else OmopEmbError(str(error.orig)) from None
     if row is None:
         missing = "no embedding configuration is active" if config is None else f"there is no configuration {config!r}"
-        raise OmopEmbError(missing, "Add one with omop-emb-admin configure; omop-emb-admin status lists them.")
+        raise OmopEmbError(missing, "Add one with omop-emb-admin configure; omop-emb-admin status lists them.", "OE002")
     return dict(row)

@@ -7,7 +7,7 @@ from typing import Any
 
 from omop_emb.configuration import PREFIX_VARIABLES
 from omop_emb.embeddings.roles import EmbeddingRole
-from omop_emb.models import FAMILIES
+from omop_emb.model_names import FAMILIES
 from omop_emb.server.model_families import find_family, role_warnings
 
 LOGGER = logging.getLogger("omop_emb.embeddings")

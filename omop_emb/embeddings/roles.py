@@ -17,9 +17,8 @@ class EmbeddingRole(StrEnum):
 class EmbeddingClientError(OmopEmbError):
     """The endpoint could not be reached or refused (``sqlstate`` OE003), or its answer makes no sense (OE004)."""
 
-    def __init__(self, sqlstate: str, message: str, hint: str | None = None) -> None:
-        super().__init__(message, hint)
-        self.sqlstate = sqlstate
+    def __init__(self, message: str, hint: str | None = None, sqlstate: str | None = None) -> None:
+        super().__init__(message, hint, sqlstate)
         if hint:
             self.add_note(hint)
 

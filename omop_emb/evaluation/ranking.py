@@ -1,13 +1,13 @@
-"""Exact ranking of concepts for query vectors, by the rule of ``omop_emb_search``."""
+"""Exact ranking of concepts for query vectors."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from omop_emb.evaluation.pool import Vectors
 from omop_emb.evaluation.result import Found, GoldQuery, Key, Ranking
 from omop_emb.evaluation.statistics import measures
-from omop_emb.evaluation.vectors import Vectors
 
 Integers = npt.NDArray[np.int64]
 

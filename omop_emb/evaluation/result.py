@@ -126,10 +126,11 @@ class ConfigurationResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired test of two configurations, ``first`` minus ``second``."""
+    """The paired test of two configurations on so many queries, ``first`` minus ``second``."""
 
     first: str
     second: str
+    queries: int
     test: PairedTest
 
 

@@ -12,7 +12,9 @@ import psycopg
 from omop_emb.configuration import read_configuration
 from omop_emb.database import readable_errors
 from omop_emb.errors import OmopEmbError
+from omop_emb.evaluation.controls import rank_by_role, roles_differ
 from omop_emb.evaluation.icd10cm import BuiltinSet
+from omop_emb.evaluation.pool import read_pool
 from omop_emb.evaluation.ranking import Ranker
 from omop_emb.evaluation.result import (
     Comparison,
@@ -24,11 +26,9 @@ from omop_emb.evaluation.result import (
     Progress,
     no_progress,
 )
-from omop_emb.evaluation.roles import rank_by_role, roles_differ
 from omop_emb.evaluation.searches import WARM_UP, embedding_latency, rank_by_search
 from omop_emb.evaluation.statistics import paired_tests
 from omop_emb.evaluation.unknown import known_queries
-from omop_emb.evaluation.vectors import read_pool
 
 SETTINGS = (
     "name", "model", "dimensions", "document_prefix", "query_prefix", "document_params", "query_params", "distance",
@@ -171,7 +171,10 @@ def _evaluate_builtin(
 def _compared(configurations: Sequence[ConfigurationResult], seed: int) -> list[Comparison]:
     pairs = list(combinations(configurations, 2))
     tests = paired_tests([(first.best_known.ranks, second.best_known.ranks) for first, second in pairs], seed)
-    return [Comparison(first.name, second.name, test) for (first, second), test in zip(pairs, tests, strict=True)]
+    return [
+        Comparison(first.name, second.name, len(first.best_known.ranks), test)
+        for (first, second), test in zip(pairs, tests, strict=True)
+    ]
 
 
 def _lines(count: int) -> str:

@@ -10,9 +10,9 @@ from psycopg.conninfo import make_conninfo
 
 from omop_emb import searching
 from omop_emb.database import connect
+from omop_emb.evaluation.pool import embed
 from omop_emb.evaluation.result import Found, GoldQuery, Latency, Options, Progress, Ranking, no_progress
 from omop_emb.evaluation.statistics import LAST_RANK, measures
-from omop_emb.evaluation.vectors import embed
 
 # Plans and connections to the endpoint are made at the first call of a session.
 WARM_UP = "first call of this session"

@@ -6,8 +6,8 @@ import psycopg
 
 from omop_emb import searching
 from omop_emb.errors import OmopEmbError
+from omop_emb.evaluation.pool import Pool
 from omop_emb.evaluation.result import GoldPairs, GoldQuery, Key, Options
-from omop_emb.evaluation.vectors import Pool
 
 
 def known_queries(

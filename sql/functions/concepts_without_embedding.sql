@@ -10,18 +10,24 @@ BEGIN
     PERFORM omop_emb.require_vocabulary_table('concept');
     -- Compared with the vocabulary itself, since the mirror may not have caught up with it.
     RETURN QUERY EXECUTE format($sql$
+        WITH document AS (
+            SELECT DISTINCT ON (w.concept_id) w.concept_id, w.kind, w.text, w.text_hash
+            FROM omop_emb.wanted_term($1) w
+            WHERE w.kind <> 'synonym' AND ($2 IS NULL OR w.concept_id = ANY ($2))
+            ORDER BY w.concept_id, w.kind DESC
+        ), embedded AS (
+            SELECT d.concept_id, d.kind, d.text
+            FROM document d
+            JOIN omop_emb.%I e ON e.text_hash = d.text_hash AND e.live
+        )
         SELECT v.concept_id, v.concept_name
         FROM omop_emb.vocabulary_concept($2) v
-        WHERE omop_emb.in_scope($1, v) AND v.concept_name ~ '\S'
+        LEFT JOIN embedded e ON e.concept_id = v.concept_id AND (e.kind = 'supplied' OR e.text = v.concept_name)
+        WHERE e.concept_id IS NULL AND omop_emb.in_scope($1, v) AND v.concept_name ~ '\S'
             AND ($3 IS NULL OR v.domain_id = ANY ($3))
             AND ($4 IS NULL OR v.vocabulary_id = ANY ($4))
             AND ($5 IS NOT TRUE OR v.standard_concept = 'S')
             AND ($6 IS NOT TRUE OR v.is_valid)
-            AND NOT EXISTS (
-                SELECT
-                FROM omop_emb.document_term($1, v.concept_id) t
-                JOIN omop_emb.%I e ON e.text_hash = t.text_hash AND e.live
-                WHERE t.kind = 'supplied' OR t.text = v.concept_name)
         ORDER BY v.concept_id
         LIMIT $7
         $sql$, omop_emb.embedding_table(c))

@@ -6,9 +6,7 @@ DECLARE
     chosen record;
     known text;
 BEGIN
-    SELECT f AS config, p AS provenance,
-        (f.model, f.dimensions, f.document_prefix, f.document_params, f.distance, f.storage) IS DISTINCT FROM
-        (p.model, p.dimensions, p.document_prefix, p.document_params, p.distance, p.storage) AS differs
+    SELECT f AS config, p AS provenance, omop_emb.fits(f, p) AS fits
     INTO chosen
     FROM omop_emb.config f
     LEFT JOIN omop_emb.provenance p ON p.config_id = f.config_id
@@ -26,7 +24,7 @@ BEGIN
                     THEN format('Set is_active in omop_emb.config for one of: %s.', known)
                 ELSE format('There are: %s.', known) END;
     END IF;
-    IF chosen.differs THEN
+    IF NOT chosen.fits THEN
         PERFORM omop_emb.refuse_settings(chosen.config, chosen.provenance);
     END IF;
     RETURN chosen.config;

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION omop_emb.config_status()
+CREATE OR REPLACE FUNCTION omop_emb.config_status(config text DEFAULT NULL)
     RETURNS TABLE (name text, is_active boolean, concepts_in_scope bigint, indexed bigint, pending bigint, stale bigint,
         failed bigint, oldest_pending timestamptz, index_valid boolean, triggers_installed boolean, last_error text,
         matching_vectors bigint, stale_vectors bigint, orphaned_vectors bigint)
@@ -10,13 +10,12 @@ DECLARE
     c omop_emb.config;
     fits boolean;
 BEGIN
-    FOR c IN SELECT * FROM omop_emb.config ORDER BY name LOOP
-        SELECT (c.model, c.dimensions, c.document_prefix, c.document_params, c.distance, c.storage)
-            IS NOT DISTINCT FROM
-            (p.model, p.dimensions, p.document_prefix, p.document_params, p.distance, p.storage)
-        INTO fits
-        FROM omop_emb.provenance p
-        WHERE p.config_id = c.config_id;
+    FOR c IN
+        SELECT * FROM omop_emb.config f
+        WHERE config_status.config IS NULL OR f.name = config_status.config
+        ORDER BY f.name
+    LOOP
+        SELECT omop_emb.fits(c, p) INTO fits FROM omop_emb.provenance p WHERE p.config_id = c.config_id;
         -- Compared with the vocabulary itself, since a restore or a disabled trigger queues nothing.
         RETURN QUERY EXECUTE format($sql$
             WITH source AS MATERIALIZED (
@@ -68,4 +67,4 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.config_status() IS 'The rows of the view omop_emb.status';
+COMMENT ON FUNCTION omop_emb.config_status(text) IS 'The rows of the view omop_emb.status, or that of one configuration';

@@ -7,7 +7,7 @@ DECLARE
     hnsw text := format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw');
 BEGIN
     -- Filling an HNSW index row by row takes several times as long as building it once everything is there.
-    IF to_regclass(hnsw) IS NULL AND NOT EXISTS (SELECT FROM omop_emb.pending_text(c, NULL))
+    IF to_regclass(hnsw) IS NULL AND NOT EXISTS (SELECT FROM omop_emb.pending_text(c, NULL, 1))
         -- Two builds at once would wait for each other's locks; whoever comes second leaves it to the first.
         AND pg_try_advisory_xact_lock(hashtext('omop_emb build'), c.config_id)
         AND to_regclass(hnsw) IS NULL THEN

@@ -19,23 +19,30 @@ DECLARE
             THEN format('the query vector has %s dimensions, configuration %L has %s', cardinality(embedding), c.name,
                 c.dimensions)
         WHEN embedding && '{NaN,Infinity,-Infinity}' THEN 'the query vector holds NaN or infinity'
+        WHEN coalesce(distance, c.distance) IN ('cosine', 'inner_product') AND 0 = ALL (embedding)
+            THEN 'the query vector holds only zeros, which has no direction to compare'
         WHEN distance NOT IN ('cosine', 'l2', 'l1', 'inner_product')
             THEN format('there is no distance %L, only cosine, l2, l1 and inner_product', distance)
         WHEN distance <> c.distance AND NOT coalesce(exact, false)
             THEN format('the HNSW index of configuration %L is for the distance %s, not for %s', c.name, c.distance,
                 distance) END;
+    query {{ vector }}.vector;
 BEGIN
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'OE005', MESSAGE = problem,
             HINT = 'Embed the text with the configuration''s model in the QUERY role; an exact search takes any distance.';
     END IF;
+    query := embedding::{{ vector }}.vector;
     f.concept_ids := concept_ids;
+    IF coalesce(distance, c.distance) = 'inner_product' THEN
+        query := {{ vector }}.l2_normalize(query);
+    END IF;
     IF exact THEN
         c.distance := coalesce(distance, c.distance);
-        RETURN QUERY SELECT n.* FROM omop_emb.search_exactly(c, embedding::{{ vector }}.vector, k::bigint, f) n;
+        RETURN QUERY SELECT n.* FROM omop_emb.search_exactly(c, query, k::bigint, f) n;
     ELSE
         RETURN QUERY EXECUTE format('SELECT n.* FROM omop_emb.%I($1, $2, $3) n', 'nearest_' || c.config_id)
-            USING embedding::{{ vector }}.vector, k::bigint, f;
+            USING query, k::bigint, f;
     END IF;
 END
 $$;

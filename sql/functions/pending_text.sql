@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION omop_emb.pending_text(c omop_emb.config, concept_ids int[])
+CREATE OR REPLACE FUNCTION omop_emb.pending_text(c omop_emb.config, concept_ids int[], max_terms bigint DEFAULT NULL)
     RETURNS TABLE (text_hash bytea, text text, concept_id int)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -16,9 +16,10 @@ BEGIN
             AND ($2 IS NOT NULL OR NOT EXISTS (
                 SELECT FROM omop_emb.failure f
                 WHERE f.config_id = $1.config_id AND f.text_hash = w.text_hash AND f.next_attempt > now()))
-        $sql$, omop_emb.embedding_table(c)) USING c, concept_ids;
+        LIMIT $3
+        $sql$, omop_emb.embedding_table(c)) USING c, concept_ids, max_terms;
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.pending_text(omop_emb.config, int[]) IS
-    'The terms of the configuration, all or those of the given concepts, that have no vector yet';
+COMMENT ON FUNCTION omop_emb.pending_text(omop_emb.config, int[], bigint) IS
+    'The terms of the configuration, all or those of the given concepts, that have no vector yet; no more than so many';

@@ -3,14 +3,17 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    pending bigint;
-    vectors boolean := omop_emb.has_vectors(c.name);
+    state record;
+    problem text;
 BEGIN
-    SELECT count(DISTINCT p.text_hash) INTO pending FROM omop_emb.pending_text(c, NULL) p;
-    IF pending > 0 OR NOT vectors THEN
-        RAISE EXCEPTION USING ERRCODE = 'OE005',
-            MESSAGE = format('configuration %L is not built: %s', c.name,
-                CASE WHEN vectors THEN format('%s texts have no vector yet', pending) ELSE 'it holds no vectors' END),
+    SELECT * INTO state FROM omop_emb.config_status(c.name);
+    problem := CASE
+        WHEN state.matching_vectors = 0 THEN 'it holds no vectors'
+        WHEN state.pending > state.failed
+            THEN format('%s of %s concepts have a text without a vector', state.pending, state.concepts_in_scope)
+        WHEN NOT state.index_valid THEN 'it has no HNSW index' END;
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'OE005', MESSAGE = format('configuration %L is not built: %s', c.name, problem),
             HINT = format('Run omop-emb-admin index --config %s, or SELECT * FROM omop_emb_index(config => %L).',
                 c.name, c.name);
     END IF;
@@ -18,4 +21,5 @@ END
 $$;
 
 COMMENT ON FUNCTION omop_emb.require_built(omop_emb.config) IS
-    'Raise OE005 unless every text of the configuration has a vector, failed ones that wait for their next attempt aside';
+    'Raise OE005 unless the configuration has its index and a vector for every text of the vocabulary as it is now, apart'
+    ' from texts that the endpoint rejected';

@@ -3,21 +3,17 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    current_one omop_emb.activation;
+    active_id int;
     earlier omop_emb.activation;
     c omop_emb.config;
     pending bigint;
 BEGIN
     PERFORM omop_emb.lock_activation();
-    SELECT a.* INTO current_one
-    FROM omop_emb.activation a
-    WHERE a.rolled_back_at IS NULL
-    ORDER BY a.activation_id DESC
-    LIMIT 1;
+    -- None when it was deleted or switched off: then the last one that is still there.
+    SELECT f.config_id INTO active_id FROM omop_emb.config f WHERE f.is_active;
     SELECT a.* INTO earlier
     FROM omop_emb.activation a
-    WHERE a.rolled_back_at IS NULL AND a.activation_id < current_one.activation_id
-        AND a.config_id <> current_one.config_id
+    WHERE a.rolled_back_at IS NULL AND a.config_id IS DISTINCT FROM active_id
     ORDER BY a.activation_id DESC
     LIMIT 1;
     IF earlier.activation_id IS NULL THEN
@@ -26,7 +22,7 @@ BEGIN
     END IF;
     SELECT f.* INTO c FROM omop_emb.config f WHERE f.config_id = earlier.config_id;
     -- OE001 if its vectors no longer fit it.
-    c := omop_emb.config_for(c.name);
+    c := omop_emb.config_to_fill(c.name);
     UPDATE omop_emb.activation a SET rolled_back_at = now()
     WHERE a.activation_id > earlier.activation_id AND a.rolled_back_at IS NULL;
     UPDATE omop_emb.config f SET is_active = true WHERE f.config_id = c.config_id;

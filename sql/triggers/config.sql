@@ -46,8 +46,7 @@ BEGIN
             problem := 'config_id cannot be changed';
         ELSE
             SELECT * INTO p FROM omop_emb.provenance r WHERE r.config_id = OLD.config_id;
-            IF (NEW.model, NEW.dimensions, NEW.document_prefix, NEW.document_params, NEW.distance, NEW.storage)
-                IS DISTINCT FROM (p.model, p.dimensions, p.document_prefix, p.document_params, p.distance, p.storage) THEN
+            IF NOT omop_emb.fits(NEW, p) THEN
                 EXECUTE format('SELECT count(*) FROM omop_emb.%I', omop_emb.embedding_table(OLD)) INTO vectors;
                 IF vectors > 0 THEN
                     PERFORM omop_emb.refuse_settings(NEW, p);
@@ -107,9 +106,8 @@ BEGIN
     END IF;
     IF TG_OP = 'INSERT' THEN
         PERFORM omop_emb.create_storage(NEW);
-    ELSIF (NEW.model, NEW.dimensions, NEW.document_prefix, NEW.document_params, NEW.distance, NEW.storage)
-        IS DISTINCT FROM
-        (OLD.model, OLD.dimensions, OLD.document_prefix, OLD.document_params, OLD.distance, OLD.storage) THEN
+    ELSIF NOT EXISTS (
+        SELECT FROM omop_emb.provenance p WHERE p.config_id = NEW.config_id AND omop_emb.fits(NEW, p)) THEN
         PERFORM omop_emb.drop_storage(OLD);
         PERFORM omop_emb.create_storage(NEW);
     ELSIF (NEW.hnsw_m, NEW.hnsw_ef_construction) IS DISTINCT FROM (OLD.hnsw_m, OLD.hnsw_ef_construction) THEN

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from omop_emb.evaluation.pool import Vectors, embed
 from omop_emb.evaluation.ranking import Ranker
 from omop_emb.evaluation.result import GoldQuery, Options, Progress, RoleRanking
 from omop_emb.evaluation.statistics import paired_tests
-from omop_emb.evaluation.vectors import Vectors, embed
 
 RIGHT = ("document", "query")
 # (role of the documents, role of the queries)
