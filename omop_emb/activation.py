@@ -31,9 +31,12 @@ def require_not_worse(
 ) -> Comparison:
     """Search all gold pairs of a file in both configurations and return the difference in MRR.
 
-    Raises OmopEmbError when ``name`` is worse than ``reference``: the 95 % interval of the difference is below 0.
+    Raises OmopEmbError when ``name`` is worse than ``reference``: the 95 % interval of the difference is below 0;
+    before any search when it is not built.
     ``connection`` must be in autocommit mode.
     """
+    with readable_errors():
+        connection.execute("SELECT omop_emb.require_built(%s)", [name])
     options = Options(queries=None, controls=False, skip_unknown=skip_unknown)
     comparison = compare(connection, read_pairs(pairs), name, reference, options, progress)
     if comparison.test.difference.high < 0:
@@ -67,18 +70,5 @@ def drop(connection: psycopg.Connection, name: str) -> bool:
     Raises OmopEmbError when there is none of that name, or when it is active and another could be.
     """
     with readable_errors(), connection.transaction():
-        rows = connection.execute("SELECT name, is_active FROM omop_emb.config ORDER BY name").fetchall()
-        configurations: dict[str, bool] = dict(rows)
-        if name not in configurations:
-            known = ", ".join(repr(each) for each in configurations)
-            raise OmopEmbError(
-                f"there is no configuration {name!r}", f"There are: {known}." if known else None, "OE002"
-            )
-        if configurations[name] and len(configurations) > 1:
-            others = " or ".join(each for each in configurations if each != name)
-            raise OmopEmbError(
-                f"configuration {name!r} is the one that search uses",
-                f"Activate another first: omop-emb-admin activate {others}.",
-            )
-        connection.execute("DELETE FROM omop_emb.config WHERE name = %s", [name])
-        return configurations[name]
+        row = connection.execute("SELECT omop_emb.drop_config(%s)", [name]).fetchone()
+    return bool(row and row[0])

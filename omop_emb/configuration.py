@@ -56,7 +56,12 @@ def configure(
             notes += fill_in(given)
         elif discard_vectors:
             connection.execute("SELECT omop_emb.discard(%s)", [name])
-        write_settings(connection, name, given, new=row is None)
+        try:
+            write_settings(connection, name, given, new=row is None)
+        except psycopg.errors.UniqueViolation as error:
+            raise OmopEmbError(
+                f"configuration {name!r} was added by another session just now", "Run the same again to change it."
+            ) from error
         written = read_configuration(connection, name)
     if "model" in given or "api_base" in given:
         problem = moving_name_problem(written["model"], written["api_base"])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.exc import DBAPIError
 
 from omop_emb.errors import OmopEmbError
@@ -12,6 +13,15 @@ from omop_emb.errors import OmopEmbError
 
 def connect(dsn: str | None, *, autocommit: bool = False) -> psycopg.Connection:
     """Return a connection to ``dsn`` (a libpq connection string or URL); without one the PG* variables decide."""
+    try:
+        conninfo_to_dict(dsn or "")
+    except psycopg.ProgrammingError as error:
+        # Then libpq repeats what it stumbled over, which is most often a part of the password.
+        if "percent-encoded" in str(error):
+            raise OmopEmbError(
+                "the connection URL cannot be read: after a % must come two hexadecimal digits",
+                "Write special characters of the password as %XX, a percent sign as %25.",
+            ) from None
     try:
         return psycopg.connect(dsn or "", autocommit=autocommit, application_name="omop_emb")
     except psycopg.Error as error:
@@ -37,6 +47,10 @@ def readable_errors() -> Iterator[None]:
         if re.search(r"omop_emb\.(embedding|nearest)_\d", message):
             raise OmopEmbError(
                 "the configuration was deleted meanwhile", "omop-emb-admin status lists those that are there.", "OE002"
+            ) from error
+        if "function omop_emb." in message:
+            raise OmopEmbError(
+                "this database has another version of omop_emb", "Run omop-emb-admin migrate first."
             ) from error
         raise OmopEmbError("omop_emb is not installed in this database", "Run omop-emb-admin migrate first.") from error
     except psycopg.Error as error:

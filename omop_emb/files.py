@@ -35,6 +35,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise OmopEmbError(f"cannot write {os.fspath(path)}: it is not a regular file", "Name a file.")
         file = partial.open("x+b")
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
     try:
         yield file
         with writing_errors(path):

@@ -5,6 +5,8 @@ a database that ``omop-emb-admin migrate`` prepared; its transaction is the call
 """
 
 import json
+import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +22,8 @@ from omop_emb.embeddings import EmbeddingClient, EmbeddingRole
 from omop_emb.server.embedding import check_vector, vector_literal
 
 DEFAULT_LIMIT = 10
+LARGEST_INTEGER = 2**31 - 1
+CONCEPTS_PER_STATEMENT = 1000
 
 Vectors = npt.NDArray[np.float32]
 Neighbours = tuple[dict[int, float], ...]
@@ -58,15 +62,15 @@ class EmbeddingConceptFilter:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}, it must be at least 1")
+        if self.limit is not None:
+            checked_limit(self.limit)
         for name in ("concept_ids", "domains", "vocabularies"):
             if isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is the string {getattr(self, name)!r}: give a sequence")
 
     def arguments(self) -> dict[str, Any]:
         """Return the values as SQL parameters."""
-        ids = None if self.concept_ids is None else [int(number) for number in self.concept_ids]
+        ids = None if self.concept_ids is None else _ids(self.concept_ids)
         return {
             "concept_ids": ids,
             "domains": None if self.domains is None else list(self.domains),
@@ -86,6 +90,9 @@ NEAREST = text("""
         include_invalid => NOT :valid_only, concept_ids => CAST(:concept_ids AS int[]), exact => :exact,
         distance => :distance, config => :config) n
     ORDER BY q.position, n.rank""")
+STORE = text(
+    "SELECT omop_emb.store_documents(:config, CAST(:ids AS int[]), CAST(:texts AS text[]), CAST(:vectors AS text[]))"
+)
 WITHOUT_EMBEDDING = """
     FROM omop_emb.concepts_without_embedding(:config, CAST(:concept_ids AS int[]), CAST(:domains AS text[]),
         CAST(:vocabularies AS text[]), :standard_only, :valid_only, CAST(:max_concepts AS int))"""
@@ -105,6 +112,42 @@ def _matrix(vectors: npt.ArrayLike) -> Vectors:
 
 def _listed(texts: str | Sequence[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _ids(concept_ids: Sequence[int]) -> list[int]:
+    ids = [operator.index(number) for number in concept_ids]
+    if strangers := [number for number in ids if abs(number) > LARGEST_INTEGER]:
+        raise ValueError(f"concept id {strangers[0]} does not fit a 32-bit integer, as the CDM wants it")
+    return ids
+
+
+def _require_unique(ids: list[int]) -> None:
+    if len(set(ids)) < len(ids):
+        twice = next(number for number, times in Counter(ids).items() if times > 1)
+        raise ValueError(f"concept id {twice} is given twice: a concept has one document text here")
+
+
+def checked_limit(limit: int) -> int:
+    """Return the limit; ValueError unless it is a whole number from 1 to 2,147,483,647."""
+    try:
+        number = operator.index(limit)
+    except TypeError:
+        raise ValueError(f"limit is {limit!r}, it must be a whole number") from None
+    if not 1 <= number <= LARGEST_INTEGER:
+        raise ValueError(f"limit is {number}, it must be at least 1 and fit a 32-bit integer")
+    return number
+
+
+def _literals(fit: Any, ids: list[int], vectors: Vectors) -> list[str]:
+    """Return vectors as pgvector reads them, at length 1 for inner_product; ValueError for one it cannot store."""
+    wanted = {"dimensions": fit.dimensions, "storage": fit.storage, "distance": fit.distance}
+    literals = []
+    for concept_id, vector in zip(ids, vectors.tolist(), strict=True):
+        try:
+            literals.append(vector_literal(check_vector(wanted, vector)))
+        except ValueError as error:
+            raise ValueError(f"the embedding of concept {concept_id} cannot be stored: {error}") from None
+    return literals
 
 
 class _Interface:
@@ -152,7 +195,7 @@ class _Interface:
         matrix = _matrix(query_embedding)
         fit = self._fit(session)
         if matrix.size == 0:
-            return tuple({} for _ in range(len(matrix)))
+            return ()
         # On vectors of length 1 the two rank alike and give the same similarity.
         if distance == "cosine" and fit.distance == "inner_product":
             distance = fit.distance
@@ -160,7 +203,7 @@ class _Interface:
         arguments = {
             **chosen.arguments(),
             "vectors": ["{" + vector_literal(row)[1:-1] + "}" for row in matrix.tolist()],
-            "k": chosen.limit or DEFAULT_LIMIT,
+            "k": checked_limit(chosen.limit or DEFAULT_LIMIT),
             "exact": exact,
             "distance": distance,
             "config": fit.name,
@@ -178,7 +221,7 @@ class _Interface:
         The document text is what a writer last supplied for the concept, else its name.
         """
         IndexType(index_type)
-        arguments = {"config": self._fit(session).name, "concept_ids": [int(number) for number in concept_ids]}
+        arguments = {"config": self._fit(session).name, "concept_ids": _ids(concept_ids)}
         statement = text("SELECT * FROM omop_emb.concept_embeddings(:config, :concept_ids)")
         return {row[0]: np.array(row[1], dtype=np.float32) for row in _rows(session, statement, arguments)}
 
@@ -209,13 +252,12 @@ class _Interface:
         limit: int | None,
     ) -> Sequence[Any]:
         IndexType(index_type)
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit is {limit}, it must be at least 1")
         chosen = concept_filter or NO_FILTER
+        wanted = chosen.limit if limit is None else limit
         arguments = {
             **chosen.arguments(),
             "config": self._fit(session).name,
-            "max_concepts": limit if limit is not None else chosen.limit,
+            "max_concepts": None if wanted is None else checked_limit(wanted),
         }
         return _rows(session, text(select + WITHOUT_EMBEDDING), arguments)
 
@@ -296,12 +338,15 @@ class EmbeddingWriterInterface(_Interface):
         for the concept before. Raises ValueError, before any request, unless there is one text per concept id;
         OmopEmbError for concepts that the configuration does not index. Then nothing is stored.
         """
-        ids = [int(number) for number in concept_ids]
+        ids = _ids(concept_ids)
         texts = _listed(concept_texts)
         if len(ids) != len(texts):
             raise ValueError(f"{len(ids)} concept_ids and {len(texts)} concept_texts: there must be one text per id")
+        _require_unique(ids)
         IndexType(index_type)
-        self._fit(session)
+        fit = self._fit(session)
+        require = text("SELECT omop_emb.require_indexed(:config, CAST(:ids AS int[]))")
+        _rows(session, require, {"config": fit.name, "ids": ids})
         vectors = self._client.embeddings(texts, EmbeddingRole.DOCUMENT, batch_size)
         self._store(session, index_type, ids, texts, vectors)
         return vectors
@@ -314,7 +359,7 @@ class EmbeddingWriterInterface(_Interface):
         Raises ValueError unless there is one sound vector of the configuration's dimensions per concept id.
         """
         IndexType(index_type)
-        self._store(session, index_type, [int(number) for number in concept_ids], None, _matrix(embeddings))
+        self._store(session, index_type, _ids(concept_ids), None, _matrix(embeddings))
 
     def get_nearest_concepts_from_query_texts(
         self,
@@ -343,15 +388,15 @@ class EmbeddingWriterInterface(_Interface):
             return
         if len(vectors) != len(ids):
             raise ValueError(f"{len(ids)} concept_ids and {len(vectors)} embeddings: there must be one per id")
-        wanted = {"dimensions": fit.dimensions, "storage": fit.storage, "distance": fit.distance}
-        literals = []
-        for concept_id, vector in zip(ids, vectors.tolist(), strict=True):
-            try:
-                literals.append(vector_literal(check_vector(wanted, vector)))
-            except ValueError as error:
-                raise ValueError(f"the embedding of concept {concept_id} cannot be stored: {error}") from None
-        arguments = {"config": fit.name, "ids": ids, "texts": texts, "vectors": literals}
-        store = "SELECT omop_emb.store_documents(:config, :ids, CAST(:texts AS text[]), CAST(:vectors AS text[]))"
-        _rows(session, text(store), arguments)
+        _require_unique(ids)
+        for start in range(0, len(ids), CONCEPTS_PER_STATEMENT):
+            part = slice(start, start + CONCEPTS_PER_STATEMENT)
+            arguments = {
+                "config": fit.name,
+                "ids": ids[part],
+                "texts": None if texts is None else texts[part],
+                "vectors": _literals(fit, ids[part], vectors[part]),
+            }
+            _rows(session, STORE, arguments)
         if IndexType(index_type) is IndexType.HNSW:
             _rows(session, text("SELECT omop_emb.finish_index(:config)"), {"config": fit.name})

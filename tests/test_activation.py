@@ -145,8 +145,8 @@ def test_drop(second: psycopg.Connection, endpoint: Endpoint) -> None:
     activation.activate(second, "second")
     with pytest.raises(OmopEmbError, match="configuration 'second' is the one that search uses") as raised:
         activation.drop(second, "second")
-    assert "activate test" in (raised.value.hint or "")
-    with pytest.raises(OmopEmbError, match="there is no configuration 'none'"):
+    assert "Activate another first: 'test'" in (raised.value.hint or "")
+    with pytest.raises(OmopEmbError, match="there is no embedding configuration 'none'"):
         activation.drop(second, "none")
     assert not activation.drop(second, "test")
     assert second.execute("SELECT to_regclass('omop_emb.embedding_1')").fetchone() == (None,)

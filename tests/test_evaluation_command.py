@@ -85,6 +85,17 @@ def test_table_json_and_page(indexed: psycopg.Connection, pairs: Path, tmp_path:
     assert "matplotlib.pyplot" not in sys.modules
 
 
+def test_a_narrow_terminal_cuts_no_figure_off(
+    indexed: psycopg.Connection, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = [line for line in run(indexed, pairs).stdout.splitlines() if "MRR - right" in line]
+    for name, value in (("COLUMNS", "50"), ("FORCE_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+    narrow = [line for line in run(indexed, pairs).stdout.splitlines() if "MRR - right" in line]
+    assert wide[0].split()[-2:] == narrow[0].split()[-2:] == ["p", "(Holm)"]
+    assert len(narrow[0]) <= 80
+
+
 def test_json_on_stdout_is_nothing_but_json(indexed: psycopg.Connection, pairs: Path) -> None:
     result = run(indexed, pairs, "--json", "-", "--no-controls", "--config", "test")
     assert json.loads(result.stdout)["configurations"][0]["roles"] == []

@@ -1,5 +1,6 @@
 """The Python interfaces work on the tables of the SQL functions, under the configuration's settings only."""
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +20,7 @@ from omop_emb import (
     OmopEmbError,
 )
 from omop_emb.configuration import configure
+from tests.conftest import Connect
 from tests.endpoint import Endpoint, vector_for
 
 FLAT, HNSW, COSINE = IndexType.FLAT, IndexType.HNSW, MetricType.COSINE
@@ -164,10 +166,11 @@ def test_what_cannot_be_stored_is_refused_before_any_request(
 
     refuse(ValueError, "2 concept_ids and 1 concept_texts", [1, 2], ["x"])
     refuse(ValueError, "text 0", [HEADACHE], [" "])
-    assert endpoint.requests == []
+    refuse(ValueError, "does not fit a 32-bit integer", [2**31], ["x"])
     refuse(OmopEmbError, "concepts that configuration 'test' does not index: 5", [HEADACHE, 5], ["a", "b"])
     refuse(OmopEmbError, f"does not index: {INVALID}", [INVALID], ["Headache, unspecified"])
-    refuse(OmopEmbError, "given twice", [HEADACHE, HEADACHE], ["a", "b"])
+    refuse(ValueError, f"concept id {HEADACHE} is given twice", [HEADACHE, HEADACHE], ["a", "b"])
+    assert endpoint.requests == []
     for number, match in ((np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0.0, "only zeros")):
         with pytest.raises(ValueError, match=f"embedding of concept {HEADACHE} cannot be stored: .*{match}"):
             writer.upsert_concept_embeddings(
@@ -263,8 +266,8 @@ def test_every_field_of_the_filter_counts(
             session, index_type, "pain", metric_type=COSINE, concept_filter=EmbeddingConceptFilter(limit=1)
         )
         assert len(one[0]) == 1
-    for limit in (0, -1):
-        with pytest.raises(ValueError, match=f"limit is {limit}, it must be at least 1"):
+    for limit in (0, -1, 2**31):
+        with pytest.raises(ValueError, match=f"limit is {limit}, it must be at least 1 and fit"):
             found(FLAT, limit=limit)
     with pytest.raises(ValueError, match="domains is the string 'Drug'"):
         EmbeddingConceptFilter(domains="Drug")
@@ -372,3 +375,73 @@ def test_vectors_are_normalised_for_inner_product(
             document = np.array(vector_for(f"doc: {text}", 8))
             cosine = query @ document / np.linalg.norm(query) / np.linalg.norm(document)
             assert nearest[concept_id] == pytest.approx((1 + cosine) / 2, abs=1e-6)
+
+
+def test_supplied_texts_belong_to_one_configuration(
+    writer: EmbeddingWriterInterface,
+    client: EmbeddingClient,
+    session: Session,
+    configured: psycopg.Connection,
+    endpoint: Endpoint,
+) -> None:
+    settings = {"api_base": endpoint.url, "model": "recorded", "document_prefix": "doc: ", "query_prefix": "query: "}
+    configure(configured, "beside", {**settings, "synonyms": False})
+    beside = EmbeddingWriterInterface(client, config="beside")
+    for each, words in ((writer, "my head hurts"), (beside, "cranial pain"), (beside, "pain of the head")):
+        upsert(each, session, {HEADACHE: words})
+        session.commit()
+    for each, words, number in ((writer, "my head hurts", 1), (beside, "pain of the head", 2)):
+        stored = each.get_embeddings_by_concept_ids(session, FLAT, [HEADACHE])[HEADACHE]
+        np.testing.assert_array_equal(stored, np.array(vector_for(f"doc: {words}", 8), dtype=np.float32))
+        assert configured.execute(
+            f"SELECT count(*) FROM omop_emb.embedding_{number} WHERE live".encode()
+        ).fetchone() == (1,)
+    assert configured.execute("SELECT embedded FROM omop_emb_index(config => 'test')").fetchone() == (16,)
+    assert configured.execute("SELECT embedded FROM omop_emb_index(config => 'beside')").fetchone() == (9,)
+    for name, words, other in (
+        ("test", "my head hurts", "pain of the head"),
+        ("beside", "pain of the head", "my head hurts"),
+    ):
+        nearest = "SELECT matched_text FROM omop_emb.nearest_concepts(%s::real[], 1, config => %s)"
+        assert configured.execute(nearest, [vector_for(f"doc: {words}", 8), name]).fetchone() == (words,)
+        assert configured.execute(nearest, [vector_for(f"doc: {other}", 8), name]).fetchone() != (other,)
+    status = "SELECT pending, stale, matching_vectors FROM omop_emb.status ORDER BY name"
+    assert configured.execute(status).fetchall() == [(0, 0, 10), (0, 0, 17)]
+    session.rollback()
+    configured.execute("DELETE FROM omop_emb.config WHERE name = 'beside'")
+    assert configured.execute("SELECT text FROM omop_emb.term WHERE kind = 'supplied'").fetchall() == [
+        ("my head hurts",)
+    ]
+
+
+def test_writers_and_index_runs_at_once_lose_nothing(
+    writer: EmbeddingWriterInterface, engine: Engine, configured: psycopg.Connection, connect: Connect
+) -> None:
+    failures: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            with Session(engine) as session:
+                for turn in range(4):
+                    upsert(writer, session, {HEADACHE: f"pain {number} {turn}", ASPIRIN: f"pill {number} {turn}"})
+                    upsert(writer, session, {INFARCTION: f"heart {number} {turn}", HEADACHE: f"ache {number} {turn}"})
+                    session.commit()
+        except Exception as error:
+            failures.append(error)
+
+    def index() -> None:
+        try:
+            connection = connect()
+            for _ in range(6):
+                connection.execute("SELECT * FROM omop_emb_index()")
+        except psycopg.Error as error:
+            failures.append(error)
+
+    threads = [*(threading.Thread(target=write, args=[number]) for number in range(3)), threading.Thread(target=index)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    configured.execute("SELECT * FROM omop_emb_index()")
+    assert configured.execute("SELECT pending, matching_vectors FROM omop_emb.status").fetchone() == (0, 19)

@@ -19,6 +19,8 @@ RELEASED = {"0001_foundation.py": "0c40d343"}
 AT_0001 = """
 CREATE FUNCTION omop_emb.request_documents(config omop_emb.config, texts text[]) RETURNS SETOF omop_emb.answer
     LANGUAGE sql AS 'SELECT NULL::omop_emb.answer';
+CREATE FUNCTION omop_emb.vocabulary_term(concept_ids int[]) RETURNS TABLE (concept_id int, kind text, text text)
+    LANGUAGE sql AS $$ SELECT 1, '', '' $$;
 CREATE FUNCTION omop_emb.pending_text(c omop_emb.config, concept_ids int[]) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION omop_emb.refuse_settings(c omop_emb.config, s omop_emb.storage) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION omop_emb.config_status() RETURNS TABLE (name text) LANGUAGE sql AS $$ SELECT 'x' $$;

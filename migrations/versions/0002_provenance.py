@@ -10,6 +10,7 @@ STATEMENTS = (
     "DROP FUNCTION IF EXISTS omop_emb.config_status()",
     "DROP FUNCTION IF EXISTS omop_emb.refuse_settings(omop_emb.config, omop_emb.storage)",
     "DROP FUNCTION IF EXISTS omop_emb.request_documents(omop_emb.config, text[])",
+    "DROP FUNCTION IF EXISTS omop_emb.vocabulary_term(int[])",
     "DROP FUNCTION IF EXISTS omop_emb.pending_text(omop_emb.config, int[])",
     "ALTER TABLE omop_emb.storage RENAME TO provenance",
     "ALTER TABLE omop_emb.provenance RENAME CONSTRAINT storage_pkey TO provenance_config",
@@ -32,14 +33,21 @@ END
 $do$""",
     "ALTER TABLE omop_emb.term DROP CONSTRAINT term_kind_check",
     "ALTER TABLE omop_emb.term ADD CONSTRAINT term_kind_check CHECK (kind IN ('name', 'supplied', 'synonym'))",
+    "ALTER TABLE omop_emb.term ADD COLUMN config_id int NOT NULL DEFAULT 0",
+    "ALTER TABLE omop_emb.term DROP CONSTRAINT term_pkey",
+    "ALTER TABLE omop_emb.term ADD PRIMARY KEY (text_hash, concept_id, kind, config_id)",
+    "COMMENT ON COLUMN omop_emb.term.config_id IS"
+    " 'The configuration that a supplied text belongs to; 0 for texts of the vocabulary, which belong to all'",
     """
 CREATE TABLE omop_emb.supplied_text (
-    concept_id int PRIMARY KEY,
+    config_id int NOT NULL REFERENCES omop_emb.config (config_id) ON DELETE CASCADE,
+    concept_id int NOT NULL,
     text text NOT NULL CHECK (text ~ '\\S'),
-    supplied_at timestamptz NOT NULL DEFAULT now()
+    supplied_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (config_id, concept_id)
 )""",
     "COMMENT ON TABLE omop_emb.supplied_text IS"
-    " 'Document texts that a client gave for a concept and that are not its name; indexed beside the name'",
+    " 'Document texts that a client gave for a concept and that are not its name; indexed in one configuration'",
     """
 CREATE TABLE omop_emb.activation (
     activation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

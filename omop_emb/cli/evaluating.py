@@ -1,13 +1,11 @@
 """The command that measures retrieval quality."""
 
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 import click
-from rich.console import Console
 
 from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
@@ -86,8 +84,7 @@ def evaluate(
         if json_path is not None and str(json_path) == "-":
             click.echo(report.as_json(result))
         else:
-            width = None if sys.stdout.isatty() else 100
-            terminal.show(result, Console(width=width, highlight=False, markup=False, emoji=False))
+            terminal.show(result)
         for path, file, made in outputs:
             with writing_errors(path):
                 file.write(made(result).encode("utf-8"))

@@ -1,10 +1,11 @@
 """The command group: options that all commands share, and how errors are shown."""
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -39,8 +40,20 @@ class AdminGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
+            if sys.stdout is None:
+                raise OmopEmbError("standard output is closed", "Send it to a file, or to /dev/null.")
             with leaving_in_order():
-                return super().invoke(ctx)
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            # Else the interpreter tries to write it once more when it ends.
+            with suppress(OSError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            sys.exit(1)
         except OmopEmbError as error:
             click.echo(f"error: {error.message}", err=True)
             if error.hint:

@@ -49,7 +49,8 @@ def checked_api_base(api_base: Any) -> str:
     except ValueError:
         usable = False
     if not usable or re.search(r"[\s?#]", url):
-        raise ValueError(f"api_base is {api_base!r}, not {wanted}")
+        # What stands behind a question mark may be a key.
+        raise ValueError(f"api_base is {url.partition('?')[0]!r}{' and more' * ('?' in url)}, not {wanted}")
     return url
 
 

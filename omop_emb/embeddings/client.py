@@ -107,6 +107,8 @@ class EmbeddingClient:
             "api_key_name": None,
         }
         self._dimensions: int | None = settings.get("dimensions")
+        # Not what replies are checked against: the first of them knows better.
+        self._shown_length: int | None = None
         self._connections: dict[Any, Any] = {}
         self._post = make_post(self._connections, lambda: None)
         self._lock = threading.Lock()
@@ -152,11 +154,11 @@ class EmbeddingClient:
     @property
     def embedding_dim(self) -> int:
         """The length of the vectors: known from a reply, else asked of Ollama, else of a probe in the DOCUMENT role."""
-        if self._dimensions is None:
-            self._dimensions = self._length_by_ollama()
-        if self._dimensions is None:
+        if self._dimensions is None and self._shown_length is None:
+            self._shown_length = self._length_by_ollama()
+        if self._dimensions is None and self._shown_length is None:
             self._embed(EmbeddingRole.DOCUMENT, [PROBE_TEXT])
-        return self._dimensions or 0
+        return self._dimensions or self._shown_length or 0
 
     def embeddings(
         self, text: Texts, embedding_role: EmbeddingRole | str, batch_size: int | None = None
@@ -169,7 +171,7 @@ class EmbeddingClient:
         size = self.embedding_batch_size if batch_size is None else arguments.checked_count("batch_size", batch_size)
         texts = arguments.checked_texts(text)
         if not texts:
-            return np.empty((0, self._dimensions or 0), dtype=np.float32)
+            return np.empty((0, self._dimensions or self._shown_length or 0), dtype=np.float32)
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
         return np.concatenate([self._embed(role, batch) for batch in batches])
 

@@ -9,11 +9,16 @@ from omop_emb.evaluation.report import p_label, role_label
 from omop_emb.evaluation.result import ConfigurationResult, Evaluation, Latency
 from omop_emb.evaluation.statistics import Estimate, Measures
 
+NEEDED_WIDTH = 80
+FILE_WIDTH = 100
 MEASURES = ("hit@1", "hit@5", "hit@10", "MRR")
 
 
-def show(evaluation: Evaluation, console: Console) -> None:
+def show(evaluation: Evaluation) -> None:
     """Print the tables that the result has rows for, and its notes."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    # Figures that a narrow terminal would cut off are worse than lines that it breaks.
+    console.width = max(NEEDED_WIDTH, console.width) if console.is_terminal else FILE_WIDTH
     console.print(
         f"{len(evaluation.queries):,} queries of {evaluation.source}, {evaluation.seconds:.0f} s;"
         " below each figure its 95 % bootstrap interval"
@@ -76,7 +81,11 @@ def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(
-            column, justify="right" if number else "left", overflow="fold", min_width=None if number else 26
+            column,
+            justify="right" if number else "left",
+            overflow="fold",
+            min_width=None if number else 11,
+            no_wrap=number > 0,
         )
     return table
 
@@ -89,7 +98,8 @@ def _cells(measures: Measures) -> list[Text]:
 
 
 def _difference(estimate: Estimate) -> Text:
-    return Text.assemble(f"{estimate.value:+.3f}\n", (f"{estimate.low:+.3f} {estimate.high:+.3f}", "dim"))
+    low, high = (f"{end:+.3f}".replace("0.", ".", 1) for end in (estimate.low, estimate.high))
+    return Text.assemble(f"{estimate.value:+.3f}\n", (f"{low} {high}", "dim"))
 
 
 def _times(latency: Latency) -> tuple[str, str]:

@@ -9,7 +9,7 @@ DECLARE
 BEGIN
     -- Before the lock, since it takes a while.
     IF NOT coalesce(incomplete, false) THEN
-        PERFORM omop_emb.require_built(c);
+        PERFORM omop_emb.require_built(c.name);
     END IF;
     PERFORM omop_emb.lock_activation();
     c := omop_emb.config_to_fill(c.name);

@@ -17,6 +17,7 @@ BEGIN
     LOOP
         SELECT omop_emb.fits(c, p) INTO fits FROM omop_emb.provenance p WHERE p.config_id = c.config_id;
         -- Compared with the vocabulary itself, since a restore or a disabled trigger queues nothing.
+        BEGIN
         RETURN QUERY EXECUTE format($sql$
             WITH source AS MATERIALIZED (
                 SELECT v.* FROM omop_emb.vocabulary_concept(NULL) v WHERE omop_emb.in_scope($1, v)
@@ -24,7 +25,7 @@ BEGIN
                 SELECT t.concept_id, t.kind, t.text
                 FROM omop_emb.vocabulary_term(NULL) t
                 JOIN source s ON s.concept_id = t.concept_id
-                WHERE $1.synonyms OR t.kind <> 'synonym'
+                WHERE ($1.synonyms OR t.kind <> 'synonym') AND t.config_id IN (0, $1.config_id)
             ), searchable AS MATERIALIZED (
                 SELECT w.concept_id, w.kind, w.text
                 FROM omop_emb.wanted_term($1) w
@@ -62,7 +63,12 @@ BEGIN
                     ORDER BY f.failed_at DESC LIMIT 1),
                 vectors.matching, vectors.stale, vectors.orphaned
             FROM pending, stale, failed, vectors
-            $sql$, omop_emb.embedding_table(c), format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) USING c, coalesce(fits, false);
+            $sql$, omop_emb.embedding_table(c), format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw'))
+            USING c, coalesce(fits, false);
+        EXCEPTION WHEN undefined_table THEN
+            -- Deleted by another session since this statement began.
+            NULL;
+        END;
     END LOOP;
 END
 $$;

@@ -9,6 +9,7 @@ BEGIN
         FROM omop_emb.term t
         JOIN omop_emb.concept m ON m.concept_id = t.concept_id
         WHERE t.concept_id = document_term.concept_id AND t.kind IN ('name', 'supplied') AND omop_emb.in_scope(c, m)
+            AND t.config_id IN (0, c.config_id)
         ORDER BY t.kind DESC
         LIMIT 1;
 END

@@ -12,6 +12,9 @@ BEGIN
         RAISE EXCEPTION 'there is no role %', coalesce(quote_literal(role), 'NULL')
             USING ERRCODE = 'OE005', HINT = 'The role is ''document'' or ''query''.';
     END IF;
+    IF texts IS NULL OR array_position(texts, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'a text to embed is NULL' USING ERRCODE = 'OE005', HINT = 'Pass an array of texts.';
+    END IF;
     FOR answer IN SELECT a.* FROM omop_emb.embed_in_role(omop_emb.config_for(config), role, texts) a LOOP
         IF answer.error IS NOT NULL THEN
             RAISE EXCEPTION 'text % of %: %', answer.text_no, cardinality(texts), answer.error

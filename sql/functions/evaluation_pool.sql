@@ -10,29 +10,28 @@ DECLARE
 BEGIN
     RETURN QUERY EXECUTE format($sql$
         WITH indexed AS MATERIALIZED (
+            SELECT w.concept_id, w.kind, w.text, w.text_hash
+            FROM omop_emb.wanted_term($1) w
+            JOIN omop_emb.%1$I e ON e.text_hash = w.text_hash AND e.live
+        ), passing AS (
             SELECT m.concept_id, m.concept_name, m.vocabulary_id, m.concept_id = ANY ($2) AS wanted
             FROM omop_emb.concept m
-            WHERE omop_emb.in_scope($1, m) AND m.is_valid
+            WHERE m.is_valid AND m.concept_id IN (SELECT i.concept_id FROM indexed i)
                 AND ($5 IS NULL OR m.domain_id = ANY ($5))
                 AND ($6 IS NULL OR m.vocabulary_id = ANY ($6))
                 AND ($7 IS NOT TRUE OR m.standard_concept = 'S')
-                AND EXISTS (
-                    SELECT
-                    FROM omop_emb.term t
-                    JOIN omop_emb.%1$I e ON e.text_hash = t.text_hash AND e.live
-                    WHERE t.concept_id = m.concept_id AND ($1.synonyms OR t.kind <> 'synonym'))
         ), chosen AS (
-            SELECT i.* FROM indexed i WHERE i.wanted
+            SELECT p.* FROM passing p WHERE p.wanted
             UNION ALL (
-                SELECT i.* FROM indexed i WHERE NOT i.wanted
-                ORDER BY hashint4extended(i.concept_id, $4), i.concept_id
+                SELECT p.* FROM passing p WHERE NOT p.wanted
+                ORDER BY hashint4extended(p.concept_id, $4), p.concept_id
                 LIMIT $3)
         )
-        SELECT o.concept_id, o.concept_name, o.vocabulary_id, t.kind, t.text, e.embedding::real[]
+        SELECT o.concept_id, o.concept_name, o.vocabulary_id, i.kind, i.text, e.embedding::real[]
         FROM chosen o
-        JOIN omop_emb.term t ON t.concept_id = o.concept_id AND ($1.synonyms OR t.kind <> 'synonym')
-        JOIN omop_emb.%1$I e ON e.text_hash = t.text_hash AND e.live
-        ORDER BY o.concept_id, t.kind, t.text
+        JOIN indexed i ON i.concept_id = o.concept_id
+        JOIN omop_emb.%1$I e ON e.text_hash = i.text_hash
+        ORDER BY o.concept_id, i.kind, i.text
         $sql$, omop_emb.embedding_table(c))
         USING c, wanted_ids, other_concepts, seed, domains, vocabularies, standard_only;
 END

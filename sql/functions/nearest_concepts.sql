@@ -34,7 +34,8 @@ BEGIN
     END IF;
     query := embedding::{{ vector }}.vector;
     f.concept_ids := concept_ids;
-    IF coalesce(distance, c.distance) = 'inner_product' THEN
+    -- Their products would overflow single precision, or vanish in it.
+    IF coalesce(distance, c.distance) IN ('cosine', 'inner_product') THEN
         query := {{ vector }}.l2_normalize(query);
     END IF;
     IF exact THEN

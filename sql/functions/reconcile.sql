@@ -22,7 +22,7 @@ BEGIN
     IF NOT omop_emb.can_read('concept_synonym') THEN
         PERFORM omop_emb.require_vocabulary_table('concept_synonym');
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('omop_emb'), hashtext('reconcile'));
+    PERFORM omop_emb.lock_mirror();
     started := clock_timestamp();
 
     IF wanted_ids IS NULL THEN
@@ -60,14 +60,16 @@ BEGIN
         DELETE FROM omop_emb.term t
         WHERE (wanted_ids IS NULL OR t.concept_id = ANY (wanted_ids))
             AND NOT EXISTS (
-                SELECT FROM source s WHERE s.concept_id = t.concept_id AND s.kind = t.kind AND s.text = t.text)
+                SELECT FROM source s WHERE s.concept_id = t.concept_id AND s.kind = t.kind AND s.text = t.text
+                    AND s.config_id = t.config_id)
         RETURNING t.text_hash
     ), come AS (
-        INSERT INTO omop_emb.term (text_hash, concept_id, kind, text)
-        SELECT sha256(convert_to(s.text, 'UTF8')), s.concept_id, s.kind, s.text
+        INSERT INTO omop_emb.term (text_hash, concept_id, kind, text, config_id)
+        SELECT sha256(convert_to(s.text, 'UTF8')), s.concept_id, s.kind, s.text, s.config_id
         FROM source s
         WHERE NOT EXISTS (
-            SELECT FROM omop_emb.term t WHERE t.concept_id = s.concept_id AND t.kind = s.kind AND t.text = s.text)
+            SELECT FROM omop_emb.term t WHERE t.concept_id = s.concept_id AND t.kind = s.kind AND t.text = s.text
+                AND t.config_id = s.config_id)
         ON CONFLICT DO NOTHING
         RETURNING text_hash
     )
@@ -83,7 +85,8 @@ BEGIN
             SELECT t.text_hash FROM omop_emb.term t WHERE t.concept_id = ANY (wanted_ids));
     END IF;
 
-    FOR c IN SELECT * FROM omop_emb.config LOOP
+    -- Locked, so that one that another session deletes is waited for and left out.
+    FOR c IN SELECT * FROM omop_emb.config FOR KEY SHARE LOOP
         RETURN QUERY SELECT c.config_id, r.removed, r.reused FROM omop_emb.refresh_live(c, touched, started) r;
     END LOOP;
 END

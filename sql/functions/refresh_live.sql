@@ -20,6 +20,7 @@ BEGIN
         SELECT (SELECT count(*) FROM gone), count(*)
         FROM omop_emb.wanted_term($1) w
         JOIN omop_emb.term t ON t.text_hash = w.text_hash AND t.concept_id = w.concept_id AND t.kind = w.kind
+            AND t.config_id IN (0, $1.config_id)
         JOIN omop_emb.%1$I e ON e.text_hash = w.text_hash
         WHERE (t.added_at >= $3 OR e.text_hash IN (SELECT b.text_hash FROM back b))
             AND ($2 IS NULL OR w.text_hash = ANY ($2))

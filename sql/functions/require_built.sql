@@ -1,8 +1,9 @@
-CREATE OR REPLACE FUNCTION omop_emb.require_built(c omop_emb.config) RETURNS void
-LANGUAGE plpgsql STABLE
+CREATE OR REPLACE FUNCTION omop_emb.require_built(config text) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    c omop_emb.config := omop_emb.config_for(config);
     state record;
     problem text;
 BEGIN
@@ -20,6 +21,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.require_built(omop_emb.config) IS
+COMMENT ON FUNCTION omop_emb.require_built(text) IS
     'Raise OE005 unless the configuration has its index and a vector for every text of the vocabulary as it is now, apart'
     ' from texts that the endpoint rejected';

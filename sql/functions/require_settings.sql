@@ -7,6 +7,13 @@ DECLARE
     c omop_emb.config := omop_emb.config_for(config);
     differences text;
 BEGIN
+    -- Whoever may call this must not learn more of the configuration than a client has to know.
+    IF jsonb_typeof(settings) IS DISTINCT FROM 'object' OR settings = '{}' OR EXISTS (
+        SELECT FROM jsonb_object_keys(settings) k
+        WHERE k NOT IN ('model', 'document_prefix', 'query_prefix', 'document_params', 'query_params')) THEN
+        RAISE EXCEPTION 'the settings of a client are model, document_prefix, query_prefix, document_params, query_params'
+            USING ERRCODE = 'OE005', HINT = 'Pass a JSON object with one or more of them.';
+    END IF;
     SELECT string_agg(format('%s is %s, the configuration has %s', theirs.key, theirs.value, ours.value), '; '
             ORDER BY theirs.key)
     INTO differences

@@ -9,7 +9,7 @@ RETURN format($sql$
             FROM omop_emb.%3$I e
             JOIN omop_emb.term t ON t.text_hash = e.text_hash
             JOIN omop_emb.concept m ON m.concept_id = t.concept_id
-            WHERE e.live
+            WHERE e.live AND t.config_id IN (0, %7$s)
                 AND (($3).domains IS NULL OR m.domain_id = ANY (($3).domains))
                 AND (($3).vocabularies IS NULL OR m.vocabulary_id = ANY (($3).vocabularies))
                 AND (($3).concept_classes IS NULL OR m.concept_class_id = ANY (($3).concept_classes))
@@ -48,7 +48,7 @@ RETURN format($sql$
         WHEN 'cosine' THEN 'greatest(0, least(1, 1 - r.distance / 2))'
         WHEN 'inner_product' THEN 'greatest(0, least(1, (1 - r.distance) / 2))'
         ELSE '1 / (1 + r.distance)' END,
-    CASE WHEN exact THEN '' ELSE ' AND r.concepts >= $2' END);
+    CASE WHEN exact THEN '' ELSE ' AND r.concepts >= $2' END, c.config_id);
 
 COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, boolean) IS
     'The statement that ranks concepts by $1 vector, $2 k and $3 filter; by index, from the variable candidates, all k or nothing';

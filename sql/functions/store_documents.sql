@@ -5,7 +5,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     c omop_emb.config := omop_emb.config_to_fill(config);
-    strangers text;
+    textless text;
     stored bigint;
 BEGIN
     IF cardinality(concept_ids) IS DISTINCT FROM cardinality(embeddings)
@@ -14,34 +14,31 @@ BEGIN
             coalesce(cardinality(texts)::text, 'no'), coalesce(cardinality(embeddings), 0)
             USING ERRCODE = 'OE005', HINT = 'There must be one vector, and one text if any, per concept.';
     END IF;
-    SELECT string_agg(i::text, ', ') INTO strangers
-    FROM (
-        SELECT i
-        FROM unnest(concept_ids) i
-        EXCEPT
-        SELECT v.concept_id FROM omop_emb.vocabulary_concept(concept_ids) v WHERE omop_emb.in_scope(c, v)
-        ORDER BY 1
-        LIMIT 5
-    ) d;
-    IF strangers IS NOT NULL THEN
-        RAISE EXCEPTION 'concepts that configuration % does not index: %', quote_literal(c.name), strangers
-            USING ERRCODE = 'OE005', HINT = 'They are not in the vocabulary, or outside the scope of the configuration.';
-    END IF;
+    PERFORM omop_emb.require_indexed(c.name, concept_ids);
     IF EXISTS (SELECT FROM unnest(concept_ids) i GROUP BY i HAVING count(*) > 1) THEN
         RAISE EXCEPTION 'a concept id is given twice' USING ERRCODE = 'OE005',
             HINT = 'A concept has one document text here; give each id once.';
     END IF;
 
+    -- First of all, as in every index run, so that two writers take turns whatever their concepts.
+    PERFORM omop_emb.lock_mirror();
     IF texts IS NOT NULL THEN
-        DELETE FROM omop_emb.supplied_text s WHERE s.concept_id = ANY (concept_ids);
-        INSERT INTO omop_emb.supplied_text (concept_id, text)
-        SELECT i.concept_id, i.text
+        DELETE FROM omop_emb.supplied_text s WHERE s.config_id = c.config_id AND s.concept_id = ANY (concept_ids);
+        INSERT INTO omop_emb.supplied_text (config_id, concept_id, text)
+        SELECT c.config_id, i.concept_id, i.text
         FROM ROWS FROM (unnest(concept_ids), unnest(texts)) i (concept_id, text)
         JOIN omop_emb.vocabulary_concept(concept_ids) v ON v.concept_id = i.concept_id
         WHERE i.text IS DISTINCT FROM v.concept_name;
     END IF;
     PERFORM omop_emb.reconcile(concept_ids);
     PERFORM pg_advisory_xact_lock(hashtext('omop_emb'), c.config_id);
+    SELECT string_agg(i::text, ', ' ORDER BY i) INTO textless
+    FROM unnest(concept_ids) i
+    WHERE NOT EXISTS (SELECT FROM omop_emb.document_term(c, i));
+    IF textless IS NOT NULL THEN
+        RAISE EXCEPTION 'concepts that have no name to embed: %', textless
+            USING ERRCODE = 'OE005', HINT = 'Supply a text for each of them.';
+    END IF;
     EXECUTE format($sql$
         WITH given AS (
             -- Concepts with the same text share its vector; the last one counts.

@@ -1,16 +1,16 @@
 CREATE OR REPLACE FUNCTION omop_emb.vocabulary_term(concept_ids int[])
-    RETURNS TABLE (concept_id int, kind text, text text)
+    RETURNS TABLE (concept_id int, kind text, text text, config_id int)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT c.concept_id, 'name', c.concept_name
+        SELECT c.concept_id, 'name', c.concept_name, 0
         FROM omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c
         WHERE c.concept_name ~ '\S';
     RETURN QUERY
-        SELECT c.concept_id, 'supplied', s.text
+        SELECT c.concept_id, 'supplied', s.text, s.config_id
         FROM omop_emb.supplied_text s
         JOIN omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c ON c.concept_id = s.concept_id
         WHERE s.text IS DISTINCT FROM c.concept_name;
@@ -19,7 +19,7 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-        SELECT DISTINCT c.concept_id, 'synonym', s.concept_synonym_name::text
+        SELECT DISTINCT c.concept_id, 'synonym', s.concept_synonym_name::text, 0
         FROM {{ cdm }}.concept_synonym s
         JOIN omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c ON c.concept_id = s.concept_id
         WHERE s.concept_synonym_name ~ '\S'

@@ -99,6 +99,7 @@ AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM omop_emb.drop_storage(OLD);
+        DELETE FROM omop_emb.term t WHERE t.kind = 'supplied' AND t.config_id = OLD.config_id;
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' OR NOT OLD.is_active THEN
