@@ -93,7 +93,7 @@ def fill_in(given: dict[str, Any]) -> list[str]:
             if value or key not in JSON_SETTINGS:
                 added.append(f"{key.replace('_', ' ')} {given[key] if key in JSON_SETTINGS else repr(value)}")
     if family and added:
-        notes.append(f"of the model family {family['name']} ({family['model_card']}): {', '.join(added)}")
+        notes.append(f"from the model family {family['name']} ({family['model_card']}): {', '.join(added)}")
     return notes
 
 

@@ -92,6 +92,12 @@ class Screen:
         syntax = Syntax(statement, "sql", theme="ansi_dark", background_color="default")
         self._console.print(_indented(syntax.highlight(statement.rstrip())))
         started = time.monotonic()
+        warnings: list[str] = []
+
+        def collect(notice: psycopg.errors.Diagnostic) -> None:
+            warnings.append(f"{notice.severity}: {notice.message_primary}")
+
+        connection.add_notice_handler(collect)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(statement.encode())
@@ -101,6 +107,10 @@ class Screen:
         except psycopg.Error as error:
             self._error(error)
             raise
+        finally:
+            connection.remove_notice_handler(collect)
+        for warning in warnings:
+            self._console.print(_indented(Text(warning, style="yellow")))
         if rows:
             self._console.print(_table(rows))
         self._console.print(f"  ({status}, {1000 * (time.monotonic() - started):.0f} ms)", style="dim")

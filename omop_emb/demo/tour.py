@@ -100,11 +100,7 @@ def _embedder() -> Iterator[str]:
 def _install(screen: Screen, dsn: str, api_base: str) -> None:
     screen.heading("2. Install omop_emb, configure the model, embed each concept as a DOCUMENT")
     screen.command("migrate", "--cdm-schema", "cdm", dsn=dsn)
-    screen.command(
-        *("configure", "e5", "--api-base", api_base, "--model", embedder.MODEL),
-        *("--document-prefix", embedder.DOCUMENT_PREFIX, "--query-prefix", embedder.QUERY_PREFIX),
-        dsn=dsn,
-    )
+    screen.command("configure", "e5", "--api-base", api_base, "--model", embedder.MODEL, dsn=dsn)
     screen.command("index", dsn=dsn)
 
 
