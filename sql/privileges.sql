@@ -78,6 +78,7 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.embed_texts(text, text, text[]),
     omop_emb.evaluation_pool(text, int[], int, bigint, text[], text[], boolean),
     omop_emb.provenance_of(text),
+    omop_emb.stored_sample(text, int),
     omop_emb.export_vectors(text, bytea, int),
     omop_emb.prepare_import(text),
     omop_emb.import_vectors(text, jsonb, bytea[], timestamptz[], text[])

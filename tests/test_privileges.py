@@ -40,6 +40,7 @@ ADMIN_FUNCTIONS = READER_FUNCTIONS | {
     "embed_texts",
     "evaluation_pool",
     "provenance_of",
+    "stored_sample",
     "export_vectors",
     "prepare_import",
     "import_vectors",

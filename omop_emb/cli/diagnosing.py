@@ -19,7 +19,7 @@ COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 def doctor(dsn: str | None, no_endpoint: bool, as_json: bool) -> None:
     """Say what is wrong with this database and what to do; exits with 1 on a problem.
 
-    The endpoints are asked by the database server, with three short texts each.
+    The endpoints are asked by the database server, with five short texts each.
     """
     found: list[Finding] = []
     with connect(dsn, autocommit=True) as connection:
