@@ -39,7 +39,9 @@ def rows_of(session: Session, statement: Any, arguments: Mapping[str, Any]) -> S
 
 def as_matrix(vectors: npt.ArrayLike) -> Vectors:
     """Return vectors as float32 (n, D), one row for (D,); ValueError for other shapes."""
-    matrix = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+    # What does not fit a float32 becomes infinite, and is refused where it is used.
+    with np.errstate(over="ignore"):
+        matrix = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
     if matrix.ndim != 2:
         raise ValueError(f"vectors must be an array (n, D), this one has the shape {matrix.shape}")
     return matrix

@@ -132,7 +132,11 @@ def test_metrics_and_bad_vectors(
         with pytest.raises(OmopEmbError, match=f"for the distance cosine, not for {metric.value}"):
             writer.get_nearest_concepts(session, HNSW, query, metric_type=metric)
         session.rollback()
-    for vectors, match in ((np.ones((1, 9)), "has 9 dimensions, configuration 'test' has 8"), (query * np.nan, "NaN")):
+    for vectors, match in (
+        (np.ones((1, 9)), "has 9 dimensions, configuration 'test' has 8"),
+        (query * np.nan, "NaN"),
+        (np.full((1, 8), 1e39), "NaN or infinity"),
+    ):
         with pytest.raises(OmopEmbError, match=match) as raised:
             writer.get_nearest_concepts(session, FLAT, vectors, metric_type=COSINE)
         assert raised.value.sqlstate == "OE005"
