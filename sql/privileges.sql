@@ -7,12 +7,14 @@ BEGIN
     -- and nothing else. What migrate itself reads and writes as a superuser stays out of that role's reach.
     FOR object IN
         SELECT format('%I.%I', n.nspname, c.relname) AS name, CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind,
-            c.relname IN ('installation', 'alembic_version') AS is_of_migrate
+            c.relname IN ('installation', 'alembic_version') AS is_of_migrate,
+            pg_get_userbyid(c.relowner) <> 'omop_emb_owner' AS is_foreign
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'omop_emb' AND c.relkind IN ('r', 'v')
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
-        IF NOT object.is_of_migrate THEN
+        -- Not when nothing changes: it would lock out, and perhaps be locked out by, whoever searches or indexes.
+        IF object.is_foreign AND NOT object.is_of_migrate THEN
             EXECUTE format('ALTER %s %s OWNER TO omop_emb_owner', object.kind, object.name);
         END IF;
     END LOOP;

@@ -1,6 +1,7 @@
 """What others own in the same database gives them no way in, and a running index does not stand in their way."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -173,3 +174,56 @@ def test_an_index_run_from_an_old_snapshot_is_refused(indexed: psycopg.Connectio
             indexed.execute("SELECT * FROM omop_emb_index()")
         assert raised.value.diag.sqlstate == "OE005"
         assert len(indexed.execute("SELECT * FROM omop_emb_search('x')").fetchall()) == 10
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT * FROM omop_emb_index()", "SELECT * FROM omop_emb_index('{378253,320128}')"]
+)
+def test_an_index_run_that_waits_for_a_refresh_sees_the_new_vocabulary(
+    indexed: psycopg.Connection, connect: Connect, statement: str
+) -> None:
+    refresh = connect(autocommit=False)
+    for table in ("concept", "concept_synonym"):
+        refresh.execute(f"CREATE TEMP TABLE new_{table} ON COMMIT DROP AS SELECT * FROM cdm.{table}".encode())
+        refresh.execute(f"TRUNCATE cdm.{table}".encode())
+        refresh.execute(f"INSERT INTO cdm.{table} TABLE new_{table}".encode())
+    indexing = connect()
+    done: list[object] = []
+    thread = threading.Thread(target=lambda: done.append(indexing.execute(statement.encode()).fetchone()))
+    thread.start()
+    waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+    while indexed.execute(waits, [indexing.info.backend_pid]).fetchone() != ("Lock",):
+        time.sleep(0.01)
+    assert len(indexed.execute("SELECT * FROM omop_emb_search('x', 20)").fetchall()) == 10
+    refresh.commit()
+    thread.join()
+    assert done == [(0, 0, 0, 0, 0)]
+    assert len(indexed.execute("SELECT * FROM omop_emb_search('x', 20)").fetchall()) == 10
+    assert indexed.execute("SELECT pending, stale FROM omop_emb.status").fetchone() == (0, 0)
+
+
+def test_migrate_runs_beside_searches_and_index_runs(indexed: psycopg.Connection, connect: Connect, dsn: str) -> None:
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def repeat(statement: str) -> None:
+        connection = connect()
+        while not stop.is_set():
+            try:
+                connection.execute(statement.encode())
+            except psycopg.Error as error:
+                failures.append(error)
+
+    update = "UPDATE cdm.concept SET concept_name = md5(random()::text) WHERE concept_id = 378253"
+    statements = ("SELECT * FROM omop_emb_search('x')", "SELECT * FROM omop_emb_index()", update)
+    threads = [threading.Thread(target=repeat, args=[statement]) for statement in statements]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(4):
+            migrate(dsn)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []

@@ -79,7 +79,9 @@ def search(
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
-    table = Table("rank", "concept_id", "concept_name", "domain", "vocabulary", "std", "similarity", "matched text")
+    table = Table()
+    for name in ("rank", "concept_id", "concept_name", "domain", "vocabulary", "std", "similarity", "matched text"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
             str(row["rank"]),

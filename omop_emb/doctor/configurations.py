@@ -55,7 +55,13 @@ def check_settings(row: dict[str, Any]) -> Iterator[Finding]:
     if problem := moving_name_problem(model, row["api_base"]):
         yield Finding("warning", "model", problem, config=name)
     for warning in prefix_warnings(row, FAMILIES):
-        yield Finding("warning", "prefixes", warning, "Change it with omop-emb-admin configure.", name)
+        yield Finding(
+            "warning",
+            "prefixes",
+            warning,
+            "Change a query prefix with omop-emb-admin configure; for documents, add a configuration beside this one.",
+            name,
+        )
 
 
 def role_settings(row: dict[str, Any], role: str) -> str:

@@ -23,6 +23,10 @@ BEGIN
         ancestor_concept_id, NULL);
     RETURN QUERY EXECUTE format('SELECT n.* FROM omop_emb.%I($1, $2, $3) n', 'nearest_' || c.config_id)
         USING omop_emb.embed_query(c, query)::{{ vector }}.vector, k::bigint, f;
+    IF NOT FOUND AND NOT omop_emb.has_vectors(c.name) THEN
+        RAISE WARNING 'nothing is indexed in configuration %', quote_literal(c.name)
+            USING HINT = format('Run omop-emb-admin index, or SELECT * FROM omop_emb_index(config => %L).', c.name);
+    END IF;
 END
 $$;
 

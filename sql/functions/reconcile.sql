@@ -23,6 +23,7 @@ BEGIN
         PERFORM omop_emb.require_vocabulary_table('concept_synonym');
     END IF;
     PERFORM omop_emb.lock_mirror();
+    PERFORM omop_emb.lock_vocabulary();
     started := clock_timestamp();
 
     IF wanted_ids IS NULL THEN

@@ -1,11 +1,12 @@
 CREATE OR REPLACE FUNCTION omop_emb.require_indexed(config text, concept_ids int[]) RETURNS void
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     c omop_emb.config := omop_emb.config_for(config);
     strangers text;
 BEGIN
+    PERFORM omop_emb.lock_vocabulary();
     SELECT string_agg(coalesce(d.concept_id::text, 'NULL'), ', ' ORDER BY d.concept_id) INTO strangers
     FROM (
         SELECT i AS concept_id
