@@ -13,12 +13,12 @@ from sqlalchemy.pool import StaticPool
 
 from omop_emb.database import connect, readable_errors
 from omop_emb.errors import OmopEmbError
-from omop_emb.rendering import render, replaceable_files
+from omop_emb.rendering import Schemas, render, replaceable_files
 from omop_emb.resources import MIGRATIONS, SQL
 
 MINIMUM_POSTGRES = 150000
 MINIMUM_PGVECTOR = (0, 8, 0)
-EXTENSIONS = ("plpython3u", "vector")
+EXTENSIONS = ("pg_trgm", "plpython3u", "vector")
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('omop_emb'), hashtext('migrate'))"
 
 
@@ -50,8 +50,8 @@ def migrate(dsn: str | None, cdm_schema: str | None = None) -> Installation:
             if installed_schema not in (None, schema):
                 drop_triggers(raw)
             created = [name for name in EXTENSIONS if create_extension(raw, name)]
-            vector_schema = find_vector_schema(raw)
-            run(connection, render(SQL / "roles.sql", cdm_schema=schema, vector_schema=vector_schema))
+            schemas = Schemas(schema, find_extension_schema(raw, "vector"), find_extension_schema(raw, "pg_trgm"))
+            run(connection, render(SQL / "roles.sql", schemas))
             run(connection, "CREATE SCHEMA IF NOT EXISTS omop_emb")
             upgrade(connection)
             raw.execute(
@@ -60,20 +60,26 @@ def migrate(dsn: str | None, cdm_schema: str | None = None) -> Installation:
                 [schema, created],
             )
             for path in replaceable_files():
-                run(connection, render(path, cdm_schema=schema, vector_schema=vector_schema))
+                run(connection, render(path, schemas))
             if installed_schema not in (None, schema):
                 run(connection, "SELECT omop_emb.enqueue('{(,)}')")
             return Installation(schema, before, str(current_revision(raw)))
 
 
-def migration_script(cdm_schema: str, vector_schema: str = "public", from_revision: str = "base") -> str:
+def migration_script(
+    cdm_schema: str, vector_schema: str = "public", trigram_schema: str = "public", from_revision: str = "base"
+) -> str:
     """Return the SQL that ``migrate`` would run, for psql; no database is asked.
+
+    ``vector_schema`` and ``trigram_schema`` are where the extensions vector and pg_trgm are, or are to be created.
 
     ``from_revision`` is the revision that the database has (``SELECT version_num FROM omop_emb.alembic_version``),
     ``base`` for one without the package.
     """
-    check_schema_name(cdm_schema)
-    check_schema_name(vector_schema)
+    schemas = Schemas(cdm_schema, vector_schema, trigram_schema)
+    for name in (cdm_schema, vector_schema, trigram_schema):
+        check_schema_name(name)
+    extension_schemas = {"vector": vector_schema, "pg_trgm": trigram_schema}
     alembic_output = io.StringIO()
     config = alembic_config()
     config.output_buffer = alembic_output
@@ -84,8 +90,8 @@ def migration_script(cdm_schema: str, vector_schema: str = "public", from_revisi
         LOCK + ";",
         render_guard(),
         script_check(from_revision),
-        *(script_extension(name, vector_schema if name == "vector" else None) for name in EXTENSIONS),
-        render(SQL / "roles.sql", cdm_schema=cdm_schema, vector_schema=vector_schema),
+        *(script_extension(name, extension_schemas.get(name)) for name in EXTENSIONS),
+        render(SQL / "roles.sql", schemas),
         "CREATE SCHEMA IF NOT EXISTS omop_emb;",
         alembic_output.getvalue(),
         sql.SQL(
@@ -96,7 +102,7 @@ def migration_script(cdm_schema: str, vector_schema: str = "public", from_revisi
         )
         .format(sql.Literal(cdm_schema))
         .as_string(None),
-        *(render(path, cdm_schema=cdm_schema, vector_schema=vector_schema) for path in replaceable_files()),
+        *(render(path, schemas) for path in replaceable_files()),
         "COMMIT;",
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -148,7 +154,11 @@ def check_server(raw: psycopg.Connection) -> None:
             f"the server runs PostgreSQL {raw.info.parameter_status('server_version')}, 15 or newer is needed"
         )
     major = raw.info.server_version // 10000
-    packages = {"plpython3u": f"postgresql-plpython3-{major}", "vector": f"postgresql-{major}-pgvector"}
+    packages = {
+        "plpython3u": f"postgresql-plpython3-{major}",
+        "vector": f"postgresql-{major}-pgvector",
+        "pg_trgm": f"postgresql-{major}; elsewhere often postgresql-contrib",
+    }
     available: dict[str, str] = dict(
         raw.execute("SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions").fetchall()
     )
@@ -233,18 +243,19 @@ def create_extension(raw: psycopg.Connection, name: str) -> bool:
     """Create an extension unless the database has it; returns whether it was created."""
     if raw.execute("SELECT 1 FROM pg_extension WHERE extname = %s", [name]).fetchone():
         return False
-    schema = sql.SQL(" SCHEMA public") if name == "vector" else sql.SQL("")
+    schema = sql.SQL("") if name == "plpython3u" else sql.SQL(" SCHEMA public")
     raw.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(name)) + schema)
     return True
 
 
-def find_vector_schema(raw: psycopg.Connection) -> str:
-    """Return the schema that the vector extension is installed in."""
+def find_extension_schema(raw: psycopg.Connection, name: str) -> str:
+    """Return the schema that an extension is installed in."""
     row = raw.execute(
-        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = %s",
+        [name],
     ).fetchone()
     if row is None:
-        raise OmopEmbError("the extension vector is not installed in this database")
+        raise OmopEmbError(f"the extension {name} is not installed in this database")
     check_schema_name(str(row[0]))
     return str(row[0])
 
@@ -257,7 +268,7 @@ def check_schema_name(name: str) -> None:
 
 def render_guard() -> str:
     """Return SQL that stops an installation over objects of that name which are not this package's."""
-    return render(SQL / "guard.sql", cdm_schema="", vector_schema="")
+    return render(SQL / "guard.sql", Schemas("", "", ""))
 
 
 def drop_triggers(raw: psycopg.Connection) -> None:

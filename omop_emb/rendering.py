@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg import sql
@@ -12,22 +13,33 @@ from omop_emb.resources import PACKAGE, SQL
 PLACEHOLDER = re.compile(r"\{\{ (include )?([^ ]+) \}\}")
 
 
+@dataclass(frozen=True)
+class Schemas:
+    """Where the vocabulary and the objects of the extensions vector and pg_trgm are."""
+
+    cdm: str
+    vector: str = "public"
+    trigram: str = "public"
+
+
 def quote_identifier(name: str) -> str:
     """Return an SQL identifier, quoted as PostgreSQL does it for a psql script or a dump."""
     return sql.Identifier(name).as_string(None)
 
 
-def render(path: Path, *, cdm_schema: str, vector_schema: str) -> str:
+def render(path: Path, schemas: Schemas) -> str:
     """Return the text of an SQL file.
 
-    ``{{ cdm }}`` and ``{{ vector }}`` become the quoted schemas of the vocabulary and of pgvector, ``{{ cdm_name }}``
-    the name of the former as a string, ``{{ public_functions }}`` the names of the functions in schema public,
-    ``{{ version }}`` the version of this package, and ``{{ include omop_emb/... }}`` the text of that file of it.
+    ``{{ cdm }}``, ``{{ vector }}`` and ``{{ trigram }}`` become the quoted schemas of the vocabulary, of pgvector and
+    of pg_trgm, ``{{ cdm_name }}`` the name of the first as a string, ``{{ public_functions }}`` the names of the
+    functions in schema public, ``{{ version }}`` the version of this package, and ``{{ include omop_emb/... }}`` the
+    text of that file of it.
     """
     values = {
-        "cdm": quote_identifier(cdm_schema),
-        "cdm_name": sql.Literal(cdm_schema).as_string(None),
-        "vector": quote_identifier(vector_schema),
+        "cdm": quote_identifier(schemas.cdm),
+        "cdm_name": sql.Literal(schemas.cdm).as_string(None),
+        "vector": quote_identifier(schemas.vector),
+        "trigram": quote_identifier(schemas.trigram),
         "public_functions": ", ".join(f"'{name}'" for name in public_functions()),
         "version": __version__,
     }

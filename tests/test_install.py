@@ -137,8 +137,9 @@ def test_the_printed_script_gives_the_identical_schema_through_psql(
     assert dump(vocabulary_dsn) == dump(dsn)
 
 
-def test_vector_in_another_schema_and_odd_names(bare_dsn: str, endpoint: Endpoint) -> None:
+def test_extensions_in_other_schemas_and_odd_names(bare_dsn: str, endpoint: Endpoint) -> None:
     execute(bare_dsn, 'CREATE SCHEMA "My Extensions"; CREATE EXTENSION vector SCHEMA "My Extensions"')
+    execute(bare_dsn, "CREATE SCHEMA trigrams; CREATE EXTENSION pg_trgm SCHEMA trigrams")
     execute(bare_dsn, VOCABULARY + '; ALTER SCHEMA cdm RENAME TO "My CDM"')
     before = dump(bare_dsn)
     assert migrate(bare_dsn).cdm_schema == "My CDM"
@@ -149,7 +150,7 @@ def test_vector_in_another_schema_and_odd_names(bare_dsn: str, endpoint: Endpoin
     execute(bare_dsn, "SELECT * FROM omop_emb_search('x', ancestor_concept_id => 4329847)")
     uninstall(bare_dsn)
     assert dump(bare_dsn) == before
-    script = migration_script("My CDM", "My Extensions")
+    script = migration_script("My CDM", "My Extensions", "trigrams")
     tool("psql", "-X", "-q", "-d", bare_dsn, "-f", "-", stdin=script)
     assert dump(bare_dsn) == installed
 

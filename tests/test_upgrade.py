@@ -9,12 +9,12 @@ from sqlalchemy.pool import StaticPool
 
 from omop_emb.configuration import configure
 from omop_emb.install import alembic_config, migrate
-from omop_emb.rendering import render
+from omop_emb.rendering import Schemas, render
 from omop_emb.resources import MIGRATIONS, SQL
 from tests.endpoint import Endpoint, vector_for
 from tests.installing import SETTINGS, comparable, tool
 
-RELEASED = {"0001_foundation.py": "0c40d343"}
+RELEASED = {"0001_foundation.py": "0c40d343", "0002_provenance.py": "4b45dfd2"}
 # What revision 0001 and the functions of its time left behind, with one configuration and one vector.
 AT_0001 = """
 CREATE FUNCTION omop_emb.request_documents(config omop_emb.config, texts text[]) RETURNS SETOF omop_emb.answer
@@ -24,6 +24,8 @@ CREATE FUNCTION omop_emb.vocabulary_term(concept_ids int[]) RETURNS TABLE (conce
 CREATE FUNCTION omop_emb.pending_text(c omop_emb.config, concept_ids int[]) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION omop_emb.refuse_settings(c omop_emb.config, s omop_emb.storage) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION omop_emb.config_status() RETURNS TABLE (name text) LANGUAGE sql AS $$ SELECT 'x' $$;
+CREATE FUNCTION omop_emb.embedding_table(c omop_emb.config) RETURNS text LANGUAGE sql IMMUTABLE
+    RETURN 'embedding_' || c.config_id;
 CREATE VIEW omop_emb.status AS SELECT s.name FROM omop_emb.config_status() s;
 CREATE TABLE omop_emb.embedding_1 (
     text_hash bytea PRIMARY KEY,
@@ -47,7 +49,7 @@ def install_0001(dsn: str, endpoint: Endpoint) -> None:
     """Make a database as it was under revision 0001."""
     with psycopg.connect(dsn) as raw:
         raw.execute("CREATE EXTENSION vector; CREATE EXTENSION plpython3u; CREATE SCHEMA omop_emb")
-        raw.execute(render(SQL / "roles.sql", cdm_schema="cdm", vector_schema="public").encode())
+        raw.execute(render(SQL / "roles.sql", Schemas("cdm")).encode())
         raw.commit()
         engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
         with engine.begin() as connection:
@@ -70,7 +72,9 @@ def test_an_upgraded_installation_is_like_a_fresh_one(vocabulary_dsn: str, dsn: 
     install_0001(vocabulary_dsn, endpoint)
     assert migrate(vocabulary_dsn).revision_before == "0001"
     with psycopg.connect(dsn, autocommit=True) as fresh, psycopg.connect(vocabulary_dsn, autocommit=True) as upgraded:
-        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS})
+        # A configuration keeps what it was given under older defaults.
+        old = {"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 100, "partial_indexes": []}
+        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS, **old})
         old, new = (comparable(tool("pg_dump", "--schema-only", of)) for of in (vocabulary_dsn, dsn))
         assert old == new
         tables = ("provenance_id, model", "provenance"), ("config_id, rolled_back_at", "activation"), ("*", "config")

@@ -10,11 +10,11 @@ from omop_emb.errors import OmopEmbError
 
 MINIMUM_MAJOR = 15
 MINIMUM_PGVECTOR = (0, 8)
-NEEDED_EXTENSIONS = ("plpython3u", "vector")
+NEEDED_EXTENSIONS = ("plpython3u", "vector", "pg_trgm")
 
 
 def find_binaries() -> tuple[Path, int]:
-    """Find a PostgreSQL 15 or newer that has plpython3u and pgvector: its bin directory and major version.
+    """Find a PostgreSQL 15 or newer that has plpython3u, pgvector and pg_trgm: its bin directory and major version.
 
     ``PG_BINDIR`` decides when it is set; else the newest under /usr/lib/postgresql, else pg_config on PATH.
 
