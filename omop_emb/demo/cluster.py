@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -134,6 +134,7 @@ class Cluster:
                 signal.signal(number, _exit)
                 self._handled.append(number)
         try:
+            self._create_directory()
             self._initialise()
             self._start()
         except BaseException:
@@ -146,10 +147,13 @@ class Cluster:
     ) -> None:
         self._remove()
 
-    def _initialise(self) -> None:
+    def _create_directory(self) -> None:
         self.socket_directory.mkdir(mode=0o700)
         if self._account:
             os.chown(self.socket_directory, self._account.pw_uid, self._account.pw_gid)
+
+    def _initialise(self) -> None:
+        """Fill the data directory."""
         password_file = self.socket_directory / "password"
         password_file.write_text(self.password)
         # For the server's account; nobody else can enter the directory.
@@ -166,6 +170,11 @@ class Cluster:
         ]
         command += ["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
         command += ["--no-sync", "--no-instructions"]
+        self._run(command, "a private PostgreSQL cluster could not be initialised")
+        password_file.unlink()
+
+    def _run(self, command: Sequence[str | Path], failure: str) -> None:
+        """Run a program of PostgreSQL as the server's account; OmopEmbError with its output when it fails."""
         done = subprocess.run(  # noqa: S603
             command,
             check=False,
@@ -174,12 +183,8 @@ class Cluster:
             stderr=subprocess.STDOUT,
             **self._process_options(),
         )
-        password_file.unlink()
         if done.returncode:
-            raise OmopEmbError(
-                "a private PostgreSQL cluster could not be initialised",
-                hint=done.stdout.decode(errors="replace").strip(),
-            )
+            raise OmopEmbError(failure, hint=done.stdout.decode(errors="replace").strip())
 
     def _start(self) -> None:
         for _ in range(5):

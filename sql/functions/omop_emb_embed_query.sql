@@ -4,7 +4,7 @@ COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN omop_emb.embed_query(omop_emb.config_for(NULL), text)::{{ vector }}.vector;
+    RETURN omop_emb.embed_query(omop_emb.config_for(NULL), text);
 END
 $$;
 

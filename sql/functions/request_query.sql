@@ -1,13 +1,11 @@
-CREATE OR REPLACE FUNCTION omop_emb.request_query(config omop_emb.config, query text) RETURNS omop_emb.answer
+CREATE OR REPLACE FUNCTION omop_emb.request_query(config omop_emb.config, query text, key bytea) RETURNS omop_emb.answer
 LANGUAGE plpython3u STABLE
 SET search_path = pg_catalog, pg_temp
 AS $python$
-settings = ("api_base", "model", "dimensions", "query_prefix", "query_params", "api_key_name", "distance", "storage")
-key = (query, *[config[name] for name in settings])
 known = SD.setdefault("known", {})
 if key in known:
     known[key] = known.pop(key)
-    return (1, known[key], None, None, None)
+    return (None, known[key], None, None, None)
 
 {{ include omop_emb/server/embedding.py }}
 {{ include omop_emb/server/transport.py }}
@@ -21,12 +19,12 @@ try:
         config, QUERY, [query], make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
     )
 except EmbeddingError as problem:
-    return (None, None, problem.message, problem.sqlstate, problem.hint)
+    return (1, None, problem.message, problem.sqlstate, problem.hint)
 if len(known) >= 256:
     del known[next(iter(known))]
 known[key] = vector_literal(vectors[0])
 return (1, known[key], None, None, None)
 $python$;
 
-COMMENT ON FUNCTION omop_emb.request_query(omop_emb.config, text) IS
-    'The answer for a text in the QUERY role; the session remembers the last 256';
+COMMENT ON FUNCTION omop_emb.request_query(omop_emb.config, text, bytea) IS
+    'The answer for a text in the QUERY role; the session remembers the last 256 by their keys, then text_no is NULL';
