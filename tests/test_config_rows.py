@@ -60,10 +60,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"dimensions": 5000}, "5000 dimensions are more than an HNSW index can hold"),
     ({"hnsw_m": 1}, "hnsw_m is 1"),
     ({"hnsw_m": 101}, "hnsw_m is 101"),
-    ({"hnsw_m": 64}, "hnsw_ef_construction is 64, not 128"),
+    ({"hnsw_m": 65}, "hnsw_ef_construction is 128, not 130"),
     ({"hnsw_ef_construction": 1001}, "hnsw_ef_construction is 1001"),
     ({"hnsw_ef_search": 0}, "hnsw_ef_search is 0"),
     ({"hnsw_ef_search": 1001}, "hnsw_ef_search is 1001"),
+    *(
+        ({"partial_indexes": value}, f"partial_indexes is {shown}, not a list of domain_id and vocabulary_id")
+        for value, shown in (
+            ([None], "'{NULL}'"),
+            (["domain_id", None], "'{domain_id,NULL}'"),
+            (["concept_class_id"], "'{concept_class_id}'"),
+            (["domain_id", "domain_id"], "'{domain_id,domain_id}'"),
+            (["Domain_id"], "'{Domain_id}'"),
+            ([["domain_id"], ["vocabulary_id"]], "'{{domain_id},{vocabulary_id}}'"),
+        )
+    ),
     ({"api_key_name": "sk-verysecret"}, "api_key_name must be the name of an environment variable"),
 ]
 

@@ -40,6 +40,11 @@ def change_at_random(connection: psycopg.Connection, generator: random.Random) -
         (3, "UPDATE cdm.concept_synonym SET concept_synonym_name = %s WHERE concept_id = %s", [text, identifier]),
         (2, "UPDATE cdm.concept_synonym SET concept_id = %s WHERE concept_id = %s", [some[0], identifier]),
         (3, "DELETE FROM cdm.concept_synonym WHERE concept_id = ANY (%s)", [some]),
+        (6, "INSERT INTO cdm.concept_relationship (concept_id_1, concept_id_2, relationship_id, invalid_reason)"
+            " SELECT i, %s, 'Maps to', %s FROM unnest(%s) i",
+            [identifier, generator.choice([None, None, "D"]), some]),
+        (2, "DELETE FROM cdm.concept_relationship WHERE concept_id_1 = ANY (%s)", [some]),
+        (1, "TRUNCATE cdm.concept_relationship", []),
         (1, "TRUNCATE cdm.concept", []),
         (1, "TRUNCATE cdm.concept_synonym", []),
         (5, "SELECT omop_emb_index()", []),
@@ -48,6 +53,8 @@ def change_at_random(connection: psycopg.Connection, generator: random.Random) -
         (2, "SELECT omop_emb_index(max_concepts => 2)", []),
         (1, "UPDATE omop_emb.config SET standard_only = NOT standard_only WHERE name = 'drugs'", []),
         (1, "UPDATE omop_emb.config SET synonyms = NOT synonyms WHERE name = 'test'", []),
+        (2, "UPDATE omop_emb.config SET mapped_terms = NOT mapped_terms WHERE name = %s",
+            [generator.choice(["test", "drugs"])]),
     ]  # fmt: skip
     _, statement, values = generator.choices(changes, weights=[weight for weight, _, _ in changes])[0]
     connection.execute(sql.SQL(statement), values)

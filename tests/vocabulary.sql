@@ -23,6 +23,14 @@ CREATE TABLE cdm.concept_ancestor (
     min_levels_of_separation integer NOT NULL DEFAULT 1,
     max_levels_of_separation integer NOT NULL DEFAULT 1
 );
+CREATE TABLE cdm.concept_relationship (
+    concept_id_1 integer NOT NULL,
+    concept_id_2 integer NOT NULL,
+    relationship_id varchar(20) NOT NULL,
+    valid_start_date date NOT NULL DEFAULT '1970-01-01',
+    valid_end_date date NOT NULL DEFAULT '2099-12-31',
+    invalid_reason varchar(1)
+);
 INSERT INTO cdm.concept
     (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, standard_concept, concept_code, invalid_reason)
 VALUES
@@ -49,3 +57,7 @@ VALUES
     (378253, 'Cephalgia');
 INSERT INTO cdm.concept_ancestor (ancestor_concept_id, descendant_concept_id)
 VALUES (4329847, 4329847), (4329847, 312327), (21604254, 1112807);
+INSERT INTO cdm.concept_relationship (concept_id_1, concept_id_2, relationship_id)
+VALUES
+    (35207668, 312327, 'Maps to'), (312327, 35207668, 'Mapped from'), (312327, 312327, 'Maps to'),
+    (45571652, 378253, 'Maps to'), (378253, 45571652, 'Mapped from'), (378253, 378253, 'Maps to');

@@ -45,11 +45,26 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]
 @click.option("--hnsw-ef-construction", type=int)
 @click.option("--hnsw-ef-search", type=int)
 @click.option("--synonyms/--no-synonyms", default=None, help="Whether synonyms are indexed too.")
+@click.option(
+    "--mapped-terms/--no-mapped-terms",
+    default=None,
+    help="Whether names of non-standard concepts are indexed too, as terms of what they map to.",
+)
 @click.option("--standard-only/--no-standard-only", default=None, help="Index standard concepts only.")
 @click.option("--include-invalid/--no-include-invalid", default=None, help="Index invalid concepts too.")
 @click.option("--domains", callback=names, help="Index these domains only, comma-separated.")
 @click.option("--vocabularies", callback=names, help="Index these vocabularies only, comma-separated.")
 @click.option("--concept-classes", callback=names, help="Index these concept classes only, comma-separated.")
+@click.option(
+    "--lexical-fallback/--no-lexical-fallback",
+    default=None,
+    help="Answer from words, marked as such, while the endpoint is down.",
+)
+@click.option(
+    "--partial-indexes",
+    callback=names,
+    help="What gets HNSW indexes per value: domain_id, vocabulary_id, comma-separated; '' for none.",
+)
 @click.option("--discard-vectors", is_flag=True, help="Throw away its vectors, so that any setting can change.")
 @click.pass_obj
 def configure(dsn: str | None, /, name: str, discard_vectors: bool, **settings: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from omop_emb.cli.querying import as_json
+from omop_emb.cli.options import as_json
 from omop_emb.database import connect
 from omop_emb.doctor import Finding, diagnose
 

@@ -1,5 +1,6 @@
 """Checks of the server and of what migrate installed."""
 
+import shlex
 from collections.abc import Iterator
 
 import psycopg
@@ -12,6 +13,12 @@ from omop_emb.rendering import public_functions
 
 # The first with parallel HNSW builds that stay within their buffer.
 SAFE_PARALLEL_BUILDS = (0, 8, 2)
+# What does not work without a table of the vocabulary.
+LOST = {
+    "concept_synonym": "synonyms are not indexed",
+    "concept_ancestor": "search by ancestor does not work",
+    "concept_relationship": "omop_emb_map does not work",
+}
 ROLES = ("omop_emb_owner", "omop_emb_reader", "omop_emb_admin")
 MIGRATE = "Run omop-emb-admin migrate."
 UPGRADE = "Upgrade this package where you run the command: the database was installed by a newer one."
@@ -131,13 +138,13 @@ def check_vocabulary(connection: psycopg.Connection) -> Iterator[Finding]:
         " LEFT JOIN pg_namespace n ON n.nspname = i.cdm_schema"
         " LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name"
         " LEFT JOIN pg_roles o ON o.rolname = 'omop_emb_owner'",
-        [["concept", "concept_synonym", "concept_ancestor"]],
+        [["concept", *LOST]],
     ).fetchall()
-    lost = {"concept_synonym": "synonyms are not indexed", "concept_ancestor": "search by ancestor does not work"}
+    readable = set()
     for schema, name, exists, is_table, has_policies, has_own_types, may_read in rows:
         table = f"{schema}.{name}"
-        if not exists and name in lost:
-            yield Finding("warning", "vocabulary", f"there is no table {table}: {lost[name]}")
+        if not exists and name in LOST:
+            yield Finding("warning", "vocabulary", f"there is no table {table}: {LOST[name]}")
         elif not exists:
             yield Finding(
                 "problem",
@@ -162,6 +169,22 @@ def check_vocabulary(connection: psycopg.Connection) -> Iterator[Finding]:
             yield Finding("problem", "vocabulary", f"omop_emb_owner may not read {table}", f"{MIGRATE} It grants that.")
         else:
             yield Finding("ok", "vocabulary", f"{table} is there and can be read")
+            readable.add(name)
+    if "concept_relationship" not in readable:
+        yield from check_mapped_terms(connection)
+
+
+def check_mapped_terms(connection: psycopg.Connection) -> Iterator[Finding]:
+    """Say which configurations miss their mapped terms, where concept_relationship cannot be read."""
+    for (config,) in connection.execute("SELECT name FROM omop_emb.config WHERE mapped_terms ORDER BY name"):
+        yield Finding(
+            "warning",
+            "vocabulary",
+            "mapped terms are not indexed: the table concept_relationship cannot be read",
+            f"Restore it, then run omop-emb-admin migrate and index, or: omop-emb-admin configure {shlex.quote(config)}"
+            " --no-mapped-terms",
+            config,
+        )
 
 
 def check_triggers(connection: psycopg.Connection) -> Iterator[Finding]:

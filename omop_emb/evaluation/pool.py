@@ -37,8 +37,9 @@ class RealArrayLoader(Loader):
 class Pool:
     """Concepts to rank, by id, and their texts.
 
-    ``terms`` says which concept has which text (positions in ``keys`` and ``texts``), and whether it is its name or a
-    synonym. ``vectors`` has the stored DOCUMENT vector of each text, shape (texts, dimensions).
+    ``terms`` says which concept has which text (positions in ``keys`` and ``texts``), and of which kind: the first of
+    name, supplied, synonym and mapped that it is. ``vectors`` has the stored DOCUMENT vector of each text, shape
+    (texts, dimensions).
     """
 
     keys: list[Key] = field(default_factory=list)
@@ -109,8 +110,7 @@ def read_pool(
     pool.texts = list(rows)
     positions = {key: position for position, key in enumerate(pool.keys)}
     for concept_id, kind, text in terms:
-        term = (positions[concept_id], rows[text])
-        pool.terms[term] = min(kind, pool.terms.get(term, kind))
+        pool.terms.setdefault((positions[concept_id], rows[text]), kind)
     if vectors:
         pool.vectors = np.stack(vectors)
     return pool

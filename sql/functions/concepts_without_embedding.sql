@@ -13,7 +13,7 @@ BEGIN
         WITH document AS (
             SELECT DISTINCT ON (w.concept_id) w.concept_id, w.kind, w.text, w.text_hash
             FROM omop_emb.wanted_term($1) w
-            WHERE w.kind <> 'synonym' AND ($2 IS NULL OR w.concept_id = ANY ($2))
+            WHERE w.kind IN ('name', 'supplied') AND ($2 IS NULL OR w.concept_id = ANY ($2))
             ORDER BY w.concept_id, w.kind DESC
         ), embedded AS (
             SELECT d.concept_id, d.kind, d.text

@@ -25,7 +25,7 @@ BEGIN
                 SELECT t.concept_id, t.kind, t.text
                 FROM omop_emb.vocabulary_term(NULL) t
                 JOIN source s ON s.concept_id = t.concept_id
-                WHERE ($1.synonyms OR t.kind <> 'synonym') AND t.config_id IN (0, $1.config_id)
+                WHERE omop_emb.indexes_kind($1, t.kind) AND t.config_id IN (0, $1.config_id)
             ), searchable AS MATERIALIZED (
                 SELECT w.concept_id, w.kind, w.text
                 FROM omop_emb.wanted_term($1) w
@@ -59,8 +59,10 @@ BEGIN
                 (SELECT min(q.queued_at) FROM omop_emb.queue q),
                 coalesce((SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%2$L)), false),
                 omop_emb.triggers_installed(),
-                (SELECT f.error FROM omop_emb.failure f WHERE f.config_id = $1.config_id
-                    ORDER BY f.failed_at DESC LIMIT 1),
+                nullif(concat_ws('; ',
+                    (SELECT f.error FROM omop_emb.failure f WHERE f.config_id = $1.config_id
+                        ORDER BY f.failed_at DESC LIMIT 1),
+                    CASE WHEN $1.mapped_terms THEN omop_emb.mapped_terms_problem() END), ''),
                 vectors.matching, vectors.stale, vectors.orphaned
             FROM pending, stale, failed, vectors
             $sql$, omop_emb.embedding_table(c), format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw'))

@@ -31,7 +31,7 @@ BEGIN
         FROM chosen o
         JOIN indexed i ON i.concept_id = o.concept_id
         JOIN omop_emb.%1$I e ON e.text_hash = i.text_hash
-        ORDER BY o.concept_id, i.kind, i.text
+        ORDER BY o.concept_id, array_position(ARRAY['name', 'supplied', 'synonym', 'mapped'], i.kind), i.text
         $sql$, omop_emb.embedding_table(c))
         USING c, wanted_ids, other_concepts, seed, domains, vocabularies, standard_only;
 END

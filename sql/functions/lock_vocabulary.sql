@@ -9,6 +9,9 @@ BEGIN
     IF omop_emb.can_read('concept_synonym') THEN
         LOCK TABLE {{ cdm }}.concept_synonym IN ACCESS SHARE MODE;
     END IF;
+    IF EXISTS (SELECT FROM omop_emb.config f WHERE f.mapped_terms) AND omop_emb.can_read('concept_relationship') THEN
+        LOCK TABLE {{ cdm }}.concept_relationship IN ACCESS SHARE MODE;
+    END IF;
 END
 $$;
 

@@ -1,7 +1,9 @@
 CREATE OR REPLACE FUNCTION omop_emb.vocabulary_concept(concept_ids int[]) RETURNS SETOF omop_emb.concept
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
 AS $$
+-- Custom plans: a few concepts and the whole vocabulary need different ones, in one session too.
 #variable_conflict use_column
 BEGIN
     -- A table that was created again is not readable for this package until migrate ran.

@@ -5,7 +5,7 @@ BEGIN ATOMIC
     SELECT t.text_hash, t.concept_id, t.kind, t.text
     FROM omop_emb.term t
     JOIN omop_emb.concept m ON m.concept_id = t.concept_id
-    WHERE omop_emb.in_scope(c, m) AND (c.synonyms OR t.kind <> 'synonym') AND t.config_id IN (0, c.config_id);
+    WHERE omop_emb.in_scope(c, m) AND omop_emb.indexes_kind(c, t.kind) AND t.config_id IN (0, c.config_id);
 END;
 
 COMMENT ON FUNCTION omop_emb.wanted_term(omop_emb.config) IS
