@@ -43,17 +43,20 @@ BEGIN
 END
 $do$;
 
-GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }} TO omop_emb_owner;
+GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }}, {{ trigram }} TO omop_emb_owner;
 REVOKE ALL ON SCHEMA omop_emb FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA omop_emb TO omop_emb_owner;
 GRANT USAGE ON SCHEMA omop_emb TO omop_emb_reader, omop_emb_admin;
 GRANT SELECT ON omop_emb.status, omop_emb.failures TO omop_emb_reader, omop_emb_admin;
 GRANT EXECUTE ON FUNCTION
     public.omop_emb_search(text, int, text[], text[], text[], boolean, boolean, int, text, text),
+    public.omop_emb_search_batch(text[], int, text[], text[], text[], boolean, boolean, int, text, text),
+    public.omop_emb_map(text[], int, text[], text[], text[], boolean, boolean, int, text, text),
     public.omop_emb_similar(int, int, text[], text[], text[], boolean, boolean, int, text),
     public.omop_emb_embed_query(text),
     public.omop_emb_version(),
     omop_emb.config_status(text),
+    omop_emb.standard_targets(int[]),
     omop_emb.nearest_concepts(real[], int, text[], text[], text[], boolean, boolean, int[], boolean, text, text),
     omop_emb.concept_embeddings(text, int[]),
     omop_emb.concepts_without_embedding(text, int[], text[], text[], boolean, boolean, int),

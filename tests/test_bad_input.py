@@ -116,32 +116,68 @@ def test_odd_queries_arrive_as_they_are(db: psycopg.Connection, shared_endpoint:
     assert shared_endpoint.texts == sent
 
 
+FILTERS = ("domains", "vocabularies", "concept_classes")
+SEARCHES = (
+    "omop_emb_search('fever', {})",
+    "omop_emb_search('fever', mode => 'semantic', {})",
+    "omop_emb_search_batch('{{fever,rash}}', {})",
+    "omop_emb_search_batch('{{fever}}', mode => 'semantic', {})",
+    "omop_emb_map('{{fever}}', {})",
+    "omop_emb_similar(4329847, {})",
+)
+
+
+@pytest.mark.parametrize("call", SEARCHES)
 @pytest.mark.parametrize("k", [0, -1, -2147483648, None])
-def test_k_below_one(db: psycopg.Connection, shared_endpoint: Endpoint, k: int | None) -> None:
+def test_k_below_one(db: psycopg.Connection, shared_endpoint: Endpoint, k: int | None, call: str) -> None:
     message = f"k is {'NULL' if k is None else k}, it must be at least 1"
-    refused(db, "SELECT * FROM omop_emb_search('fever', k => CAST(%s AS int))", [k], message)
-    refused(db, "SELECT * FROM omop_emb_similar(4329847, k => CAST(%s AS int))", [k], message)
+    refused(db, f"SELECT * FROM {call.format('k => CAST(%s AS int)')}", [k], message)
     assert shared_endpoint.requests == []
 
 
-def test_k_beyond_what_there_is(db: psycopg.Connection) -> None:
-    for k in (10_000_000, 2147483647):
-        found = db.execute("SELECT concept_id FROM omop_emb_search('fever', k => %s)", [k]).fetchall()
-        assert len(found) == len(set(found)) == 10
-        assert len(db.execute("SELECT * FROM omop_emb_similar(4329847, k => %s)", [k]).fetchall()) == 9
+@pytest.mark.parametrize("call", SEARCHES)
+def test_k_beyond_what_there_is(db: psycopg.Connection, call: str) -> None:
+    there = 9 if "similar" in call else 10
+    for k in (1000, 1001, 10_000_000, 1_073_741_824, 2147483647):
+        found = db.execute(f"SELECT concept_id FROM {call.format('k => %s')}", [k]).fetchall()
+        assert len(found) == (2 * there if "rash" in call else there)
+        assert len(set(found)) == there
 
 
-def test_an_unknown_configuration(db: psycopg.Connection) -> None:
+@pytest.mark.parametrize("call", SEARCHES)
+@pytest.mark.parametrize(
+    "number", ["'NaN'::float8", "'NaN'::float4", "'NaN'::numeric", "'Infinity'::float8", "2147483648", "1e300", "'NaN'"]
+)
+def test_what_is_no_integer(db: psycopg.Connection, shared_endpoint: Endpoint, call: str, number: str) -> None:
+    for argument in ("k", "ancestor_concept_id"):
+        for cast in ("{}", "CAST({} AS int)"):
+            with pytest.raises((psycopg.DataError, psycopg.NotSupportedError, psycopg.errors.UndefinedFunction)):
+                db.execute(f"SELECT * FROM {call.format(f'{argument} => {cast.format(number)}')}".encode())
+    assert shared_endpoint.requests == []
+
+
+@pytest.mark.parametrize("call", SEARCHES)
+def test_a_filter_with_a_null_inside(db: psycopg.Connection, shared_endpoint: Endpoint, call: str) -> None:
+    for name in FILTERS:
+        for values in ([None], ["Drug", None], [None, "Condition", "Drug"]):
+            statement = f"SELECT * FROM {call.format(f'{name} => %s::text[]')}"
+            refused(db, statement, [values], "a filter holds NULL among its values")
+    assert shared_endpoint.requests == []
+
+
+@pytest.mark.parametrize("call", [*SEARCHES, "omop_emb_index({})"])
+def test_an_unknown_configuration(db: psycopg.Connection, call: str) -> None:
     for name in ("nomic", "", "TEST", "test ", "x'; --"):
-        for function in ("omop_emb_search('fever', ", "omop_emb_similar(4329847, ", "omop_emb_index("):
-            quoted = name.replace("'", "''")
-            refused(db, f"SELECT * FROM {function}config => %s)", [name], f"configuration '{quoted}'", "OE002")
+        quoted = name.replace("'", "''")
+        refused(db, f"SELECT * FROM {call.format('config => %s')}", [name], f"configuration '{quoted}'", "OE002")
 
 
 def test_no_configuration(connect: Connect) -> None:
     bare = connect()
     functions = (
         "omop_emb_search('fever')",
+        "omop_emb_search_batch('{fever}')",
+        "omop_emb_map('{fever}')",
         "omop_emb_similar(4329847)",
         "omop_emb_index()",
         "omop_emb_embed_query('fever')",
@@ -158,24 +194,23 @@ def test_no_configuration(connect: Connect) -> None:
 @pytest.mark.parametrize("mode", ["", "SEMANTIC", "lexical", "'", None])
 def test_an_unknown_mode(db: psycopg.Connection, mode: str | None) -> None:
     shown = "NULL" if mode is None else "'" + mode.replace("'", "''") + "'"
-    refused(db, "SELECT * FROM omop_emb_search('fever', mode => %s)", [mode], f"there is no search mode {shown}")
+    for call in ("omop_emb_search('fever', ", "omop_emb_search_batch('{fever}', ", "omop_emb_map('{fever}', "):
+        refused(db, f"SELECT * FROM {call}mode => %s)", [mode], f"there is no search mode {shown}")
 
 
-FILTERS = ("domains", "vocabularies", "concept_classes")
-
-
-@pytest.mark.parametrize("values", [[], ["condition"], ["No such"], [None], ["'"], ["Condition "], [""]], ids=str)
+@pytest.mark.parametrize("values", [[], ["condition"], ["No such"], ["'"], ["Condition "], [""]], ids=str)
 def test_a_filter_that_nothing_passes(db: psycopg.Connection, values: list[str | None]) -> None:
-    for name, function in itertools.product(FILTERS, ("omop_emb_search('fever'", "omop_emb_similar(4329847")):
-        found = db.execute(f"SELECT * FROM {function}, {name} => %s::text[])", [values])
-        assert found.fetchall() == []
+    for name, call in itertools.product(FILTERS, SEARCHES):
+        found = db.execute(f"SELECT * FROM {call.format(f'{name} => %s::text[]')}", [values]).fetchall()
+        # A mapping has a row per query.
+        assert [row[2:] for row in found] == ([(None,) * 15] if "map" in call else [])
 
 
 def test_an_unknown_value_among_known_ones_changes_nothing(db: psycopg.Connection) -> None:
     query = "SELECT * FROM omop_emb_search('fever', domains => %s)"
     known = db.execute(query, [["Drug"]]).fetchall()
     assert len(known) == 3
-    assert db.execute(query, [["Drug", "No such", None, "Drug"]]).fetchall() == known
+    assert db.execute(query, [["Drug", "No such", "Drug"]]).fetchall() == known
 
 
 def test_null_for_a_flag_is_its_default(db: psycopg.Connection) -> None:
@@ -216,7 +251,14 @@ def test_index_arguments(db: psycopg.Connection, shared_endpoint: Endpoint) -> N
 
 
 def test_an_endpoint_that_fails(db: psycopg.Connection, shared_endpoint: Endpoint) -> None:
-    calls = ("omop_emb_search('rash')", "omop_emb_embed_query('rash')", "omop_emb_embed_document('rash')")
+    calls = (
+        "omop_emb_search('itch')",
+        "omop_emb_search('itch', mode => 'semantic')",
+        "omop_emb_search_batch('{itch}')",
+        "omop_emb_map('{itch}')",
+        "omop_emb_embed_query('itch')",
+        "omop_emb_embed_document('itch')",
+    )
     for call in calls:
         shared_endpoint.respond = lambda _: Answer(hang_up=True)
         refused(db, f"SELECT * FROM {call}", [], "could not be reached", "OE003")

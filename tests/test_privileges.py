@@ -13,6 +13,9 @@ from tests.endpoint import Answer, Endpoint
 
 READER_FUNCTIONS = {
     "omop_emb_search",
+    "omop_emb_search_batch",
+    "omop_emb_map",
+    "standard_targets",
     "omop_emb_similar",
     "omop_emb_embed_query",
     "omop_emb_version",
@@ -139,6 +142,8 @@ READER_MAY_NOT = [
     "DELETE FROM omop_emb.queue",
     "SELECT * FROM omop_emb.term",
     "SELECT * FROM omop_emb.embedding_1",
+    "SELECT * FROM omop_emb.query_vector",
+    "SELECT omop_emb.remember_queries(NULL, NULL)",
     "SELECT * FROM omop_emb.config_for(NULL)",
     "SELECT omop_emb.enqueue('{(,)}')",
     "SELECT omop_emb.reconcile()",
@@ -156,7 +161,8 @@ FORGED = 'jsonb_populate_record(NULL::omop_emb.config, \'{"api_base": "http://12
     "statement",
     [
         *READER_MAY_NOT,
-        f"SELECT omop_emb.request_query({FORGED}, 'x')",
+        f"SELECT omop_emb.request_query({FORGED}, 'x', 'x')",
+        f"SELECT * FROM omop_emb.embed_queries({FORGED}, '{{x}}')",
         f"SELECT omop_emb.embed_query({FORGED}, 'x')",
         f"SELECT omop_emb.request_embeddings({FORGED}, 'document', '{{x}}')",
         f"SELECT omop_emb.embed_documents({FORGED}, '{{x}}')",
@@ -168,11 +174,14 @@ def test_a_reader_can_do_nothing_else(granted: psycopg.Connection, connect: Conn
         connect(user="a_reader").execute(sql.SQL(statement))
 
 
-@pytest.mark.parametrize("function", ["request_query", "embed_query", "request_embeddings", "embed_documents"])
+@pytest.mark.parametrize(
+    "function", ["request_query", "embed_query", "embed_queries", "request_embeddings", "embed_documents"]
+)
 def test_an_admin_cannot_send_requests_anywhere_either(
     granted: psycopg.Connection, connect: Connect, function: str
 ) -> None:
-    argument = "'x'" if "query" in function else "'document', '{x}'" if "request" in function else "'{x}'"
+    arguments = {"request_query": "'x', 'x'", "embed_query": "'x'", "request_embeddings": "'document', '{x}'"}
+    argument = arguments.get(function, "'{x}'")
     statement = f"SELECT omop_emb.{function}({FORGED}, {argument})"
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connect(user="an_admin").execute(sql.SQL(statement))

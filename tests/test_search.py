@@ -20,7 +20,7 @@ DISTANCES = ("cosine", "l2", "l1", "inner_product")
 STORAGES = ("vector", "halfvec")
 COLUMNS = (
     "rank, concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, concept_code, standard_concept,"
-    " similarity, matched_text, matched_kind"
+    " similarity, matched_text, matched_kind, semantic_rank, lexical_rank"
 )
 SETTINGS = {"model": "recorded", "document_prefix": "doc: ", "query_prefix": "query: "}
 
@@ -157,7 +157,7 @@ def similarity(a: Vector, b: Vector, distance: str) -> float:
 
 
 def expected(query: Vector, k: int, wanted: list[Concept], synonyms: bool, distance: str, storage: str) -> list[Any]:
-    """Rank exactly: best term per concept, ties by standard S, C, other, then concept_id."""
+    """Rank exactly: best term per concept, ties by name before other texts, S, C, other valid, invalid, concept_id."""
     best = []
     for concept in wanted:
         terms = [term for term in concept.terms if synonyms or term[0] == "name"]
@@ -166,14 +166,15 @@ def expected(query: Vector, k: int, wanted: list[Concept], synonyms: bool, dista
             for kind, text in terms
         ]
         score, kind, text = min(scored)
-        best.append((score, {"S": 0, "C": 1}.get(concept.standard or "", 2), concept.concept_id, concept, kind, text))
-    best.sort(key=lambda row: row[:3])
+        preference = {"S": 0, "C": 1}.get(concept.standard or "", 2 if concept.valid else 3)
+        best.append((score, kind != "name", preference, concept.concept_id, concept, kind, text))
+    best.sort(key=lambda row: row[:4])
     return [
         (
             rank, c.concept_id, c.name, c.domain, c.vocabulary, c.concept_class, f"code {c.concept_id}", c.standard,
-            pytest.approx(-score, abs=2e-6), text, kind,
+            pytest.approx(-score, abs=2e-6), text, kind, rank, None,
         )
-        for rank, (score, _, _, c, kind, text) in enumerate(best[:k], 1)
+        for rank, (score, _, _, _, c, kind, text) in enumerate(best[:k], 1)
     ]  # fmt: skip
 
 
@@ -196,6 +197,9 @@ def random_filter(generator: random.Random) -> tuple[dict[str, Any], Scope]:
 
 
 def search(connection: psycopg.Connection, function: str, subject: str | int, **arguments: Any) -> list[Any]:
+    """Search by meaning alone, which is what an exact ranking in numpy can be compared with."""
+    if function == "omop_emb_search":
+        arguments["mode"] = "semantic"
     named = psycopg.sql.SQL("").join(
         psycopg.sql.SQL(", {} => {}").format(psycopg.sql.Identifier(name), psycopg.sql.Placeholder(name))
         for name in arguments
@@ -259,7 +263,7 @@ def test_equal_texts_of_two_concepts_are_both_found_and_embedded_once(
     assert found == [(312327, "S", pytest.approx(1)), (35207668, None, pytest.approx(1))]
 
 
-def test_ties_are_broken_by_standard_then_id(indexed: psycopg.Connection) -> None:
+def test_ties_are_broken_by_standard_validity_and_id(indexed: psycopg.Connection) -> None:
     indexed.execute(
         """INSERT INTO cdm.concept (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id,
                 standard_concept, concept_code, invalid_reason)
@@ -273,7 +277,7 @@ def test_ties_are_broken_by_standard_then_id(indexed: psycopg.Connection) -> Non
         found = indexed.execute(
             "SELECT concept_id FROM omop_emb_search('the same', %s, include_invalid => true)", [k]
         ).fetchall()
-        assert [row[0] for row in found] == [4, 11, 13, 6, 7, 5, 8, 9, 12][:k]
+        assert [row[0] for row in found] == [4, 11, 13, 6, 7, 5, 9, 12, 8][:k]
 
 
 def test_more_asked_for_than_there_is(indexed: psycopg.Connection) -> None:
@@ -333,7 +337,7 @@ def test_two_configurations_and_activation(indexed: psycopg.Connection, endpoint
     assert indexed.execute(states).fetchall() == [("l2 beside", False), ("test", True)]
     endpoint.requests.clear()
 
-    by_default = indexed.execute("SELECT similarity FROM omop_emb_search('fever')").fetchall()
+    by_default = indexed.execute("SELECT similarity FROM omop_emb_search('fever', mode => 'semantic')").fetchall()
     by_name = search(indexed, "omop_emb_search", "fever", config="l2 beside")
     assert [row[8] for row in by_name] != [row[0] for row in by_default]
     indexed.execute("UPDATE omop_emb.config SET is_active = true WHERE name = 'l2 beside'")

@@ -1,6 +1,7 @@
 """Search on more than a handful: the HNSW index is used, no row is missing, the caller's session is left alone."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -110,7 +111,9 @@ def test_the_index_scan_finds_what_an_exact_ranking_finds(many: psycopg.Connecti
     for number in range(20):
         query = np.array(vector_for(f"query: recall {number}", 8))
         best = dict.fromkeys(texts[position][0] for position in np.argsort(-(vectors @ query)))
-        found = many.execute("SELECT concept_id FROM omop_emb_search(%s)", [f"recall {number}"]).fetchall()
+        found = many.execute(
+            "SELECT concept_id FROM omop_emb_search(%s, mode => 'semantic')", [f"recall {number}"]
+        ).fetchall()
         assert len(found) == 10
         hits += len({row[0] for row in found} & set(list(best)[:10]))
     assert hits >= 190
@@ -134,9 +137,11 @@ def test_never_fewer_rows_than_exist(many: psycopg.Connection, condition: str, a
     row = many.execute(sql.SQL("SELECT count(*) FROM cdm.concept WHERE {}").format(condition_met), []).fetchone()
     assert row is not None
     exist = row[0]
-    for k in (1, 10, 400, 1000, 1001, 6000):
-        statement = sql.SQL("SELECT concept_id FROM omop_emb_search('how many', %s{})").format(sql.SQL(arguments))
-        ids = [found[0] for found in many.execute(statement, [k]).fetchall()]
+    for k, mode in itertools.product((1, 10, 400, 1000, 1001, 6000), ("semantic", "hybrid")):
+        statement = sql.SQL("SELECT concept_id FROM omop_emb_search('how many', %s, mode => %s{})").format(
+            sql.SQL(arguments)
+        )
+        ids = [found[0] for found in many.execute(statement, [k, mode]).fetchall()]
         assert len(ids) == len(set(ids)) == min(k, exist)
         held = sql.SQL("SELECT count(*) FROM cdm.concept WHERE concept_id = ANY (%s) AND {}").format(condition_met)
         assert many.execute(held, [ids]).fetchone() == (len(ids),)
@@ -154,8 +159,10 @@ def test_many_near_synonyms_of_one_concept_do_not_crowd_others_out(many: psycopg
                 " WHERE text_hash = sha256(convert_to('synonym ' || %s, 'UTF8'))",
                 [list(vector), number],
             )
-        for k in (1, 10, 30):
-            found = many.execute("SELECT concept_id FROM omop_emb_search('crowded', %s)", [k]).fetchall()
+        for k, mode in itertools.product((1, 10, 30), ("semantic", "hybrid")):
+            found = many.execute(
+                "SELECT concept_id FROM omop_emb_search('crowded', %s, mode => %s)", [k, mode]
+            ).fetchall()
             assert len(found) == len(set(found)) == k
             assert found[0] == (WITH_SYNONYMS,)
 
@@ -183,9 +190,9 @@ def test_a_filter_for_what_is_farthest_away_still_fills_the_rows(
                     copy.write_row((row[1], str(vectors[row[0] - 1].tolist())))
             connection.execute("SELECT omop_emb.finish_index('far')")
             connection.execute("ANALYZE")
-            for k in (1, 10, 100, 1000):
+            for k, mode in itertools.product((1, 10, 100, 1000), ("semantic", "hybrid")):
                 found = connection.execute(
-                    "SELECT domain_id FROM omop_emb_search('far away', %s, domains => '{Far}')", [k]
+                    "SELECT domain_id FROM omop_emb_search('far away', %s, domains => '{Far}', mode => %s)", [k, mode]
                 ).fetchall()
                 assert found == [("Far",)] * k
 
@@ -203,7 +210,7 @@ def all_settings(connection: psycopg.Connection) -> dict[str, str]:
 def test_settings_of_the_caller_are_left_alone(indexed: psycopg.Connection, connect: Connect) -> None:
     session = connect(autocommit=False)
     # Loading a library adds its settings.
-    session.execute("DO 'BEGIN PERFORM ''[1]''::vector; END'")
+    session.execute("DO 'BEGIN PERFORM ''[1]''::vector, show_limit(); END'")
     session.execute("SET LOCAL hnsw.ef_search = 17")
     session.execute("SET LOCAL enable_seqscan = on")
     session.execute("SET LOCAL max_parallel_maintenance_workers = 1")
@@ -290,7 +297,7 @@ def test_the_plan_of_an_open_session_follows_a_changed_configuration(
     assert session.execute("SELECT * FROM omop_emb_search('fever')").fetchall() == []
     indexed.execute("UPDATE omop_emb.config SET distance = 'l1', storage = 'halfvec'")
     indexed.execute("SELECT omop_emb_index()")
-    found = session.execute("SELECT similarity FROM omop_emb_search('fever')").fetchall()
+    found = session.execute("SELECT similarity FROM omop_emb_search('fever', mode => 'semantic')").fetchall()
     query, best = np.array(vector_for("query: fever", 8)), 0.0
     for (text,) in indexed.execute("SELECT text FROM omop_emb.term").fetchall():
         best = max(best, 1 / (1 + np.abs(query - np.array(vector_for("doc: " + text, 8))).sum()))

@@ -1,5 +1,6 @@
 """Any text arrives at the endpoint as the prefix followed by exactly that text."""
 
+import itertools
 from collections.abc import Iterator
 
 import psycopg
@@ -93,8 +94,14 @@ def test_names_and_synonyms(
     visible = {text for text in ("first", *names, *synonyms) if text.strip()}
     assert sorted(shared_endpoint.texts) == sorted("doc: " + text for text in visible)
     assert (embedded, remaining) == (len(visible), 0)
-    found = db.execute("SELECT concept_name, matched_text FROM omop_emb_search('x', k => 100)").fetchall()
     named = ["first", *(name for name in names if name.strip())]
-    assert sorted(name for name, _ in found) == sorted(named)
-    assert {text for _, text in found} <= visible
+    for query, mode in itertools.product(("y", *names[:2]), ("semantic", "hybrid")):
+        if not query.strip():
+            continue
+        found = db.execute(
+            "SELECT concept_name, matched_text FROM omop_emb_search(%s, k => 100, mode => %s)", [query, mode]
+        ).fetchall()
+        assert sorted(name for name, _ in found) == sorted(named)
+        # The code of every concept is x.
+        assert {text for _, text in found} <= visible | ({"x"} if mode == "hybrid" else set())
     assert db.execute("SELECT pending - failed, stale FROM omop_emb.status").fetchone() == (0, 0)

@@ -17,13 +17,15 @@ BEGIN
             live boolean NOT NULL DEFAULT true,
             embedded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
             embedding {{ vector }}.%2$I(%3$s) NOT NULL,
-            provenance_id int NOT NULL DEFAULT %4$s CHECK (provenance_id = %4$s)
+            provenance_id int NOT NULL DEFAULT %4$s CHECK (provenance_id = %4$s),
+            domains text[] NOT NULL DEFAULT '{}',
+            vocabularies text[] NOT NULL DEFAULT '{}'
         )$sql$, omop_emb.embedding_table(c), c.storage, c.dimensions, made_under);
     EXECUTE format('COMMENT ON TABLE omop_emb.%I IS %L', omop_emb.embedding_table(c),
         format('Document vectors of configuration %s; those that are not live belong to texts no longer in use', c.name));
-    PERFORM omop_emb.create_nearest(c);
+    PERFORM omop_emb.create_search_functions(c);
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.create_storage(omop_emb.config) IS
-    'Make the table and the search function of a new configuration; its HNSW index is built when it is first filled';
+    'Make the table and the search functions of a new configuration; its HNSW index is built when it is first filled';

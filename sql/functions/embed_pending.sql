@@ -42,8 +42,11 @@ BEGIN
                     JOIN ROWS FROM (unnest($3), unnest($4)) WITH ORDINALITY i (text_hash, uses, text_no)
                         ON i.text_no = d.text_no
                 ), stored AS (
-                    INSERT INTO omop_emb.%1$I (text_hash, embedding)
-                    SELECT a.text_hash, a.embedding::{{ vector }}.%2$I FROM answer a WHERE a.error IS NULL
+                    INSERT INTO omop_emb.%1$I (text_hash, embedding, domains, vocabularies)
+                    SELECT a.text_hash, a.embedding::{{ vector }}.%2$I, f.domains, f.vocabularies
+                    FROM answer a
+                    JOIN omop_emb.filed_under($1, $3) f ON f.text_hash = a.text_hash
+                    WHERE a.error IS NULL
                     ON CONFLICT (text_hash) DO NOTHING
                 ), refused AS (
                     INSERT INTO omop_emb.failure AS f (config_id, text_hash, next_attempt, error)

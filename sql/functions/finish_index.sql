@@ -11,8 +11,11 @@ BEGIN
         -- Two builds at once would wait for each other's locks; whoever comes second leaves it to the first.
         AND pg_try_advisory_xact_lock(hashtext('omop_emb build'), c.config_id)
         AND to_regclass(hnsw) IS NULL THEN
-        ANALYZE omop_emb.concept, omop_emb.term;
+        PERFORM omop_emb.refresh_statistics();
         PERFORM omop_emb.build_hnsw(c);
+    ELSIF to_regclass(hnsw) IS NOT NULL AND omop_emb.partial_indexes_outdated(c)
+        AND pg_try_advisory_xact_lock(hashtext('omop_emb build'), c.config_id) THEN
+        PERFORM omop_emb.build_partial_indexes(c);
     END IF;
 END
 $$;

@@ -27,8 +27,11 @@ BEGIN
                 EXISTS (SELECT FROM omop_emb.wanted_term($1) w WHERE w.text_hash = i.text_hash) AS wanted
             FROM ROWS FROM (unnest($2), unnest($3), unnest($4)) i (text_hash, embedded_at, embedding)
         ), added AS (
-            INSERT INTO omop_emb.%1$I (text_hash, embedded_at, embedding)
-            SELECT g.text_hash, g.embedded_at, g.embedding::{{ vector }}.%2$I FROM given g WHERE g.wanted
+            INSERT INTO omop_emb.%1$I (text_hash, embedded_at, embedding, domains, vocabularies)
+            SELECT g.text_hash, g.embedded_at, g.embedding::{{ vector }}.%2$I, f.domains, f.vocabularies
+            FROM given g
+            JOIN omop_emb.filed_under($1, $2) f ON f.text_hash = g.text_hash
+            WHERE g.wanted
             ON CONFLICT (text_hash) DO NOTHING
             RETURNING text_hash
         ), recovered AS (

@@ -9,8 +9,11 @@ DECLARE
     wanted_range int8multirange;
     touched bytea[];
     touched_now bytea[];
+    come_now bytea[];
     changes bigint;
+    changed_concepts bigint;
     started timestamptz;
+    problem text;
     c omop_emb.config;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -21,6 +24,10 @@ BEGIN
     PERFORM omop_emb.require_vocabulary_table('concept');
     IF NOT omop_emb.can_read('concept_synonym') THEN
         PERFORM omop_emb.require_vocabulary_table('concept_synonym');
+    END IF;
+    SELECT omop_emb.mapped_terms_problem() INTO problem FROM omop_emb.config f WHERE f.mapped_terms LIMIT 1;
+    IF wanted_ids IS NULL AND problem IS NOT NULL THEN
+        RAISE WARNING USING MESSAGE = problem, HINT = 'Restore the table and run omop-emb-admin migrate, then index.';
     END IF;
     PERFORM omop_emb.lock_mirror();
     PERFORM omop_emb.lock_vocabulary();
@@ -54,6 +61,7 @@ BEGIN
         vocabulary_id = excluded.vocabulary_id, concept_class_id = excluded.concept_class_id,
         concept_code = excluded.concept_code, standard_concept = excluded.standard_concept,
         is_valid = excluded.is_valid;
+    GET DIAGNOSTICS changed_concepts = ROW_COUNT;
 
     WITH source AS MATERIALIZED (
         SELECT * FROM omop_emb.vocabulary_term(wanted_ids)
@@ -74,11 +82,16 @@ BEGIN
         ON CONFLICT DO NOTHING
         RETURNING text_hash
     )
-    SELECT array_agg(h.text_hash) FILTER (WHERE wanted_ids IS NOT NULL), count(*) INTO touched_now, changes
-    FROM (SELECT text_hash FROM gone UNION ALL SELECT text_hash FROM come) h;
-    IF changes >= 1000 THEN
+    SELECT array_agg(h.text_hash) FILTER (WHERE wanted_ids IS NOT NULL), count(*),
+        (array_agg(h.text_hash) FILTER (WHERE h.is_new))[:1000]
+    INTO touched_now, changes, come_now
+    FROM (SELECT text_hash, false AS is_new FROM gone UNION ALL SELECT text_hash, true FROM come) h;
+    changes := changes + changed_concepts;
+    IF changes >= 1000 OR changes > 0 AND NOT EXISTS (SELECT FROM omop_emb.term t OFFSET 10000) THEN
         -- The planner must not take them for empty tables until autovacuum comes round.
-        ANALYZE omop_emb.concept, omop_emb.term;
+        PERFORM omop_emb.refresh_statistics();
+    ELSIF changes > 0 THEN
+        PERFORM omop_emb.learn_words(come_now);
     END IF;
     IF wanted_ids IS NOT NULL THEN
         -- The concept may have entered or left a configuration's scope with its texts unchanged.

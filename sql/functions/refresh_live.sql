@@ -3,19 +3,38 @@ CREATE OR REPLACE FUNCTION omop_emb.refresh_live(
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    filed_anew bigint;
+    vectors bigint;
 BEGIN
+    EXECUTE format($sql$
+        SELECT count(*) FILTER (WHERE (e.domains, e.vocabularies) IS DISTINCT FROM (f.domains, f.vocabularies)), count(*)
+        FROM omop_emb.%1$I e JOIN omop_emb.filed_under($1, $2) f ON f.text_hash = e.text_hash
+        WHERE e.live
+        $sql$, omop_emb.embedding_table(c)) INTO filed_anew, vectors USING c, touched;
+    -- Each row that changes is put into the HNSW indexes again and leaves a dead one there that scans stumble over.
+    IF filed_anew > 1000 AND filed_anew > vectors / 10 AND touched IS NULL THEN
+        PERFORM omop_emb.drop_hnsw(c);
+    END IF;
     -- A vector whose text nobody uses any more leaves the HNSW index but is kept: the text may come back.
     EXECUTE format($sql$
-        WITH gone AS (
+        WITH filed AS MATERIALIZED (
+            SELECT f.* FROM omop_emb.filed_under($1, $2) f
+        ), gone AS (
             UPDATE omop_emb.%1$I e SET live = false
             WHERE e.live AND ($2 IS NULL OR e.text_hash = ANY ($2))
-                AND NOT EXISTS (SELECT FROM omop_emb.wanted_term($1) w WHERE w.text_hash = e.text_hash)
+                AND NOT EXISTS (SELECT FROM filed f WHERE f.text_hash = e.text_hash)
             RETURNING e.text_hash
         ), back AS (
-            UPDATE omop_emb.%1$I e SET live = true
-            WHERE NOT e.live AND ($2 IS NULL OR e.text_hash = ANY ($2))
-                AND EXISTS (SELECT FROM omop_emb.wanted_term($1) w WHERE w.text_hash = e.text_hash)
+            UPDATE omop_emb.%1$I e SET live = true, domains = f.domains, vocabularies = f.vocabularies
+            FROM filed f
+            WHERE f.text_hash = e.text_hash AND NOT e.live
             RETURNING e.text_hash
+        ), refiled AS (
+            UPDATE omop_emb.%1$I e SET domains = f.domains, vocabularies = f.vocabularies
+            FROM filed f
+            WHERE f.text_hash = e.text_hash AND e.live
+                AND (e.domains, e.vocabularies) IS DISTINCT FROM (f.domains, f.vocabularies)
         )
         SELECT (SELECT count(*) FROM gone), count(*)
         FROM omop_emb.wanted_term($1) w
@@ -32,4 +51,5 @@ END
 $$;
 
 COMMENT ON FUNCTION omop_emb.refresh_live(omop_emb.config, bytea[], timestamptz) IS
-    'Mark which vectors of the configuration belong to a text in use: all of them, or those of the given hashes';
+    'Mark which vectors of the configuration belong to a text in use, and to which domains and vocabularies: all of'
+    ' them, or those of the given hashes';

@@ -4,7 +4,9 @@ CREATE OR REPLACE FUNCTION omop_emb.search_exactly(
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = on
+SET random_page_cost = 1.1
 AS $$
+-- What is searched all the time is in memory: then looking a hundredth up is four times as fast as reading it all.
 BEGIN
     RETURN QUERY EXECUTE omop_emb.search_statement(c, true) USING embedding, k, filter;
 END

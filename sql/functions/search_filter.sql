@@ -11,10 +11,15 @@ BEGIN
         RAISE EXCEPTION 'k is %, it must be at least 1', coalesce(k::text, 'NULL')
             USING ERRCODE = 'OE005', HINT = 'k is the number of concepts to return.';
     END IF;
+    IF array_position(domains, NULL) IS NOT NULL OR array_position(vocabularies, NULL) IS NOT NULL
+        OR array_position(concept_classes, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'a filter holds NULL among its values'
+            USING ERRCODE = 'OE005', HINT = 'Leave it out: nothing compares with NULL. A filter that is NULL as a whole is none.';
+    END IF;
     f := ROW(search_filter.domains, search_filter.vocabularies, search_filter.concept_classes,
         coalesce(search_filter.standard_only, false) OR c.standard_only,
         coalesce(search_filter.include_invalid, false) AND c.include_invalid,
-        c.synonyms, NULL, search_filter.excluded_concept_id);
+        c.synonyms, NULL, search_filter.excluded_concept_id, c.mapped_terms);
     -- Concepts outside the configuration's scope may share a text with one inside.
     IF c.domains IS NOT NULL THEN
         f.domains := omop_emb.intersection(f.domains, c.domains);

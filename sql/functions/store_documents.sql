@@ -49,10 +49,13 @@ BEGIN
             ) t ON true
             ORDER BY t.text_hash, i.position DESC
         ), stored AS (
-            INSERT INTO omop_emb.%1$I AS e (text_hash, embedding)
-            SELECT g.text_hash, g.embedding::{{ vector }}.%2$I FROM given g
+            INSERT INTO omop_emb.%1$I AS e (text_hash, embedding, domains, vocabularies)
+            SELECT g.text_hash, g.embedding::{{ vector }}.%2$I, f.domains, f.vocabularies
+            FROM given g
+            JOIN omop_emb.filed_under($4, (SELECT array_agg(h.text_hash) FROM given h)) f ON f.text_hash = g.text_hash
             ON CONFLICT (text_hash) DO UPDATE SET
-                embedding = excluded.embedding, embedded_at = clock_timestamp(), live = true
+                embedding = excluded.embedding, embedded_at = clock_timestamp(), live = true,
+                domains = excluded.domains, vocabularies = excluded.vocabularies
         ), recovered AS (
             DELETE FROM omop_emb.failure f USING given g WHERE f.config_id = $3 AND f.text_hash = g.text_hash
         )

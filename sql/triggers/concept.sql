@@ -20,6 +20,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     at_once boolean;
+    has_partial_indexes boolean;
 BEGIN
     -- The usual update changes nothing that matters here, and one pass over each side shows it.
     IF NOT EXISTS (
@@ -35,6 +36,7 @@ BEGIN
     END IF;
 
     at_once := omop_emb.may_mirror();
+    has_partial_indexes := EXISTS (SELECT FROM omop_emb.partial_index p);
     -- A concept that is not mirrored may have come into the scope of a configuration by an attribute alone.
     PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id::bigint, d.concept_id::bigint + 1)))
     FROM (
@@ -46,6 +48,8 @@ BEGIN
                 IS DISTINCT FROM
                 (o.domain_id, o.vocabulary_id, o.concept_class_id, o.standard_concept, o.invalid_reason)
                 AND (NOT at_once OR NOT EXISTS (SELECT FROM omop_emb.concept m WHERE m.concept_id = n.concept_id)))
+            -- Its vectors have to be filed anew; until then plan_search leaves the partial indexes alone.
+            OR has_partial_indexes AND (n.domain_id, n.vocabulary_id) IS DISTINCT FROM (o.domain_id, o.vocabulary_id)
     ) d
     WHERE d.concept_id BETWEEN -2147483648 AND 2147483647
     HAVING count(*) > 0;

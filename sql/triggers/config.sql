@@ -39,6 +39,10 @@ BEGIN
         WHEN NEW.hnsw_ef_search NOT BETWEEN 1 AND 1000
             THEN format('hnsw_ef_search is %s, not 1 to 1000', NEW.hnsw_ef_search)
         WHEN NEW.dimensions < 1 THEN format('dimensions is %s', NEW.dimensions)
+        WHEN NEW.partial_indexes IS NULL OR NEW.partial_indexes NOT IN (
+            '{}', '{domain_id}', '{vocabulary_id}', '{domain_id,vocabulary_id}', '{vocabulary_id,domain_id}')
+            THEN format('partial_indexes is %s, not a list of domain_id and vocabulary_id, each at most once',
+                coalesce(quote_literal(NEW.partial_indexes), 'NULL'))
     END;
 
     IF problem IS NULL AND TG_OP = 'UPDATE' THEN
@@ -116,14 +120,17 @@ BEGIN
             PERFORM omop_emb.build_hnsw(NEW);
         END IF;
     END IF;
-    IF TG_OP = 'UPDATE' AND (NEW.hnsw_ef_search, NEW.synonyms) IS DISTINCT FROM (OLD.hnsw_ef_search, OLD.synonyms) THEN
-        PERFORM omop_emb.create_nearest(NEW);
+    IF TG_OP = 'UPDATE' AND (NEW.hnsw_ef_search, NEW.synonyms, NEW.mapped_terms)
+        IS DISTINCT FROM (OLD.hnsw_ef_search, OLD.synonyms, OLD.mapped_terms) THEN
+        PERFORM omop_emb.create_search_functions(NEW);
     END IF;
     -- What is indexed is decided by scope: with a new one, every concept has to be looked at again.
     IF TG_OP = 'INSERT'
-        OR (NEW.synonyms, NEW.standard_only, NEW.domains, NEW.vocabularies, NEW.concept_classes, NEW.include_invalid)
+        OR (NEW.synonyms, NEW.mapped_terms, NEW.standard_only, NEW.domains, NEW.vocabularies, NEW.concept_classes,
+                NEW.include_invalid)
             IS DISTINCT FROM
-            (OLD.synonyms, OLD.standard_only, OLD.domains, OLD.vocabularies, OLD.concept_classes, OLD.include_invalid)
+            (OLD.synonyms, OLD.mapped_terms, OLD.standard_only, OLD.domains, OLD.vocabularies, OLD.concept_classes,
+                OLD.include_invalid)
     THEN
         PERFORM omop_emb.enqueue('{(,)}');
     END IF;
