@@ -19,7 +19,7 @@ from tests.installing import HEAD
 
 COMMANDS = [
     *("activate", "configure", "demo", "doctor", "drop", "embedder", "evaluate", "export", "import", "index"),
-    *("migrate", "rollback", "search", "status", "uninstall"),
+    *("map", "migrate", "rollback", "search", "status", "uninstall"),
 ]
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -196,7 +196,7 @@ def test_search_as_a_table_and_as_json(ready: str, endpoint: Endpoint) -> None:
     assert [row["rank"] for row in rows] == [1, 2, 3]
     assert set(rows[0]) == {
         "rank", "concept_id", "concept_name", "domain_id", "vocabulary_id", "concept_class_id", "concept_code",
-        "standard_concept", "similarity", "matched_text", "matched_kind",
+        "standard_concept", "similarity", "matched_text", "matched_kind", "semantic_rank", "lexical_rank",
     }  # fmt: skip
     table = done(ready, "search", "fièvre 🤒", "-k", "3")
     assert str(rows[0]["concept_id"]) in table
@@ -213,6 +213,21 @@ def test_search_as_a_table_and_as_json(ready: str, endpoint: Endpoint) -> None:
     assert {row["concept_id"] for row in below} == {4329847, 312327}
     assert json.loads(done(ready, "search", "x", "--json", "--domain", "none")) == []
     assert done(ready, "search", "--", "-x; [bold]%s")
+
+
+def test_the_mode_of_a_search_and_its_warnings(ready: str) -> None:
+    (first, *_) = json.loads(done(ready, "search", "c 02", "--json"))
+    assert (first["concept_id"], first["matched_kind"], first["lexical_rank"]) == (21604254, "code", 1)
+    semantic = json.loads(done(ready, "search", "c 02", "--json", "--mode", "semantic"))
+    assert [(row["semantic_rank"], row["lexical_rank"]) for row in semantic] == [(n, None) for n in range(1, 11)]
+    with psycopg.connect(ready, autocommit=True) as connection:
+        connection.execute("UPDATE omop_emb.config SET api_base = 'http://127.0.0.1:1/v1', lexical_fallback = true")
+    result = run(ready, "search", "hedache")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: these answers compare letters, not meaning: ")
+    assert "378253" in result.stdout
+    result = run(ready, "search", "hedache", "--json")
+    assert [row["concept_id"] for row in json.loads(result.stdout)] == [378253]
 
 
 def test_index_reports_and_fails_when_a_text_failed(ready: str, endpoint: Endpoint) -> None:
@@ -326,7 +341,7 @@ def test_a_real_process_with_its_environment(ready: str, endpoint: Endpoint) -> 
         answer = process(environment, "search", "fever", "--json", "-k", "2")
         assert (answer.returncode, answer.stderr) == (0, "")
         assert len(json.loads(answer.stdout)) == 2
-    assert endpoint.texts == ["query: fever"] * 2
+    assert endpoint.texts == ["query: fever"]
     answer = process({"OMOP_EMB_DSN": ready}, "index")
     assert answer.returncode == 0
     assert answer.stdout.startswith("0 texts embedded")

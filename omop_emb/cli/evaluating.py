@@ -11,6 +11,7 @@ from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
 from omop_emb.evaluation import Evaluation, Options, page, read_icd10cm, read_pairs, report, terminal
 from omop_emb.evaluation import evaluate as run
+from omop_emb.evaluation.result import MODES
 from omop_emb.files import replacing, writing_errors
 
 
@@ -18,6 +19,9 @@ from omop_emb.files import replacing, writing_errors
 @click.argument("pairs", required=False, type=click.Path(path_type=Path))
 @click.option("--builtin", type=click.Choice(["icd10cm"]), help="A built-in set instead of a file of pairs.")
 @click.option("--config", "configs", multiple=True, help="Configuration, repeatable; default: the active one.")
+@click.option(
+    "--mode", "modes", multiple=True, type=click.Choice(MODES), help="Way to rank, repeatable; default: both, compared."
+)
 @click.option("--vocabulary", "vocabularies", multiple=True, help="Search only this vocabulary; repeatable.")
 @click.option("--domain", "domains", multiple=True, help="Search only this domain; repeatable.")
 @click.option("--standard-only", is_flag=True, help="Search standard concepts only.")
@@ -36,6 +40,7 @@ def evaluate(
     pairs: Path | None,
     builtin: str | None,
     configs: tuple[str, ...],
+    modes: tuple[str, ...],
     vocabularies: tuple[str, ...],
     domains: tuple[str, ...],
     standard_only: bool,
@@ -54,8 +59,8 @@ def evaluate(
     """
     if (pairs is None) == (builtin is None):
         raise click.UsageError("give either PAIRS or --builtin")
-    if builtin and (vocabularies or domains or standard_only or skip_unknown):
-        raise click.UsageError("--vocabulary, --domain, --standard-only and --skip-unknown need PAIRS")
+    if builtin and (modes or vocabularies or domains or standard_only or skip_unknown):
+        raise click.UsageError("--mode, --vocabulary, --domain, --standard-only and --skip-unknown need PAIRS")
     files = [path for path in (pairs, json_path, html_path) if path is not None]
     if len({path.resolve() for path in files}) < len(files):
         raise click.UsageError("PAIRS, --json and --html must be different files")
@@ -68,6 +73,7 @@ def evaluate(
         standard_only,
         controls,
         skip_unknown,
+        tuple(dict.fromkeys(modes)) or MODES,
     )
     if html_path is not None:
         page.require_packages()

@@ -3,17 +3,17 @@
 import functools
 import json
 from dataclasses import asdict
+from typing import Any
 
 import click
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
 from omop_emb import indexing, searching
+from omop_emb.cli.options import as_json, config_option, search_arguments, search_options
 from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-config_option = click.option("--config", help="Configuration; default: the active one.")
 
 
 @click.command()
@@ -40,42 +40,14 @@ def index(dsn: str | None, config: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("query")
 @click.option("-k", type=int, default=10, show_default=True, help="Concepts to return.")
-@click.option("--domain", "domains", multiple=True)
-@click.option("--vocabulary", "vocabularies", multiple=True)
-@click.option("--concept-class", "concept_classes", multiple=True)
-@click.option("--standard-only", is_flag=True)
-@click.option("--include-invalid", is_flag=True)
-@click.option("--ancestor", "ancestor_concept_id", type=int, help="Only this concept and its descendants.")
-@config_option
+@search_options
 @as_json
 @click.pass_obj
-def search(
-    dsn: str | None,
-    query: str,
-    k: int,
-    domains: tuple[str, ...],
-    vocabularies: tuple[str, ...],
-    concept_classes: tuple[str, ...],
-    standard_only: bool,
-    include_invalid: bool,
-    ancestor_concept_id: int | None,
-    config: str | None,
-    as_json: bool,
-) -> None:
-    """Show the concepts nearest in meaning to QUERY."""
+def search(dsn: str | None, /, query: str, k: int, as_json: bool, **options: Any) -> None:
+    """Show the concepts that QUERY means, nearest first."""
     with connect(dsn) as connection:
-        rows = searching.search(
-            connection,
-            query,
-            k=k,
-            domains=list(domains) or None,
-            vocabularies=list(vocabularies) or None,
-            concept_classes=list(concept_classes) or None,
-            standard_only=standard_only,
-            include_invalid=include_invalid,
-            ancestor_concept_id=ancestor_concept_id,
-            config=config,
-        )
+        connection.add_notice_handler(_say_warning)
+        rows = searching.search(connection, query, k=k, **search_arguments(options))
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
@@ -94,6 +66,11 @@ def search(
             row["matched_text"],
         )
     Console().print(table)
+
+
+def _say_warning(notice: psycopg.errors.Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        click.echo(f"warning: {notice.message_primary}", err=True)
 
 
 @click.command()

@@ -12,7 +12,17 @@ from typing import Any
 import click
 
 from omop_emb import __version__
-from omop_emb.cli import activating, configuring, diagnosing, evaluating, installing, local, querying, transferring
+from omop_emb.cli import (
+    activating,
+    configuring,
+    diagnosing,
+    evaluating,
+    installing,
+    local,
+    mapping,
+    querying,
+    transferring,
+)
 from omop_emb.errors import OmopEmbError
 
 
@@ -80,6 +90,7 @@ for command in (
     activating.drop,
     querying.index,
     querying.search,
+    mapping.map_,
     querying.status,
     diagnosing.doctor,
     evaluating.evaluate,

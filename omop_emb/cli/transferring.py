@@ -8,8 +8,8 @@ import click
 from rich.console import Console
 
 from omop_emb import transfer
+from omop_emb.cli.options import as_json, config_option
 from omop_emb.cli.progress import step_bars
-from omop_emb.cli.querying import as_json, config_option
 from omop_emb.database import connect
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))

@@ -8,6 +8,7 @@ from pathlib import Path
 from omop_emb.errors import OmopEmbError
 from omop_emb.evaluation.result import GoldPairs, GoldQuery
 from omop_emb.server.embedding import MAX_CHARACTERS
+from omop_emb.textfile import read_utf8
 
 COLUMNS = ("query", "concept_id")
 LARGEST_ID = 2**31 - 1
@@ -21,7 +22,9 @@ def read_pairs(path: Path) -> GoldPairs:
 
     Raises OmopEmbError for a file that cannot be read and for the first line that is not what it should be.
     """
-    text = _decoded(path)
+    text = read_utf8(path)
+    if not text.strip():
+        raise OmopEmbError(f"{path} is empty", _FORMAT)
     header = text.strip("\r\n").split("\n", 1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in header else ",", strict=True)
     wanted: dict[str, dict[int, None]] = {}
@@ -45,26 +48,6 @@ def read_pairs(path: Path) -> GoldPairs:
     if not wanted:
         raise OmopEmbError(f"{path} holds no pairs: nothing follows its header", _FORMAT)
     return GoldPairs(str(path), tuple(GoldQuery(query, tuple(ids)) for query, ids in wanted.items()), merged)
-
-
-def _decoded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise OmopEmbError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise OmopEmbError(
-            f"{path}, line {line}: not UTF-8: byte 0x{data[error.start]:02x}", "Save the file as UTF-8 CSV."
-        ) from error
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise OmopEmbError(f"{path}, line {line}: a NUL character, which no text has", "Save the file as UTF-8 CSV.")
-    if not text.strip():
-        raise OmopEmbError(f"{path} is empty", _FORMAT)
-    return text
 
 
 def _columns(path: Path, row: list[str]) -> list[str]:
