@@ -226,14 +226,18 @@ def test_a_cutover_is_refused_when_the_new_configuration_is_worse_on_gold_pairs(
         second.execute("SELECT concept_id, min(concept_name) FROM omop_emb.concept GROUP BY 1").fetchall()
     )
     pairs = tmp_path / "pairs.csv"
-    pairs.write_text("query,concept_id\n" + "".join(f'"{text}",{number}\n' for number, text in texts.items()))
-    # Queries of the model 'recorded' get the vector of the document, so that configuration is always right.
+    pairs.write_text("query,concept_id\n" + "".join(f'"{text[::-1]}",{number}\n' for number, text in texts.items()))
+    # Queries are names backwards, which resemble them in no letters. Those of the model 'recorded' get the vector
+    # of the document, so that configuration is always right.
     size = sized(endpoint)
 
     def respond(request: dict[str, Any]) -> Answer | None:
         size(request)
         if request["model"] == "recorded":
-            request["input"] = [text.replace("query: ", "doc: ") for text in request["input"]]
+            request["input"] = [
+                f"doc: {text.removeprefix('query: ')[::-1]}" if text.startswith("query: ") else text
+                for text in request["input"]
+            ]
         return None
 
     endpoint.respond = respond

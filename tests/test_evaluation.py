@@ -12,6 +12,7 @@ from omop_emb.configuration import configure
 from omop_emb.errors import OmopEmbError
 from omop_emb.evaluation import Evaluation, GoldPairs, GoldQuery, Options, compare, evaluate
 from omop_emb.evaluation.ranking import Ranker
+from omop_emb.evaluation.result import MODES
 from tests.endpoint import Answer, Endpoint, vector_for
 
 PAIRS = GoldPairs(
@@ -50,10 +51,9 @@ def roles_of(evaluation: Evaluation) -> dict[tuple[str, str], list[int | None]]:
 def test_every_role_is_embedded_with_its_prefix_and_ranked_exactly(
     indexed: psycopg.Connection, endpoint: Endpoint
 ) -> None:
-    result = evaluate(indexed, PAIRS)
+    result = evaluate(indexed, PAIRS, options=Options(modes=("semantic",)))
     right = expected_ranks(indexed, "doc: ", "query: ")
-    assert result.configurations[0].search is not None
-    assert result.configurations[0].search.ranks == right
+    assert [search.ranking.ranks for search in result.configurations[0].searches] == [right]
     assert roles_of(result) == {
         ("document", "query"): right,
         ("document", "document"): expected_ranks(indexed, "doc: ", "doc: "),
@@ -81,10 +81,10 @@ def test_the_exact_ranking_is_that_of_the_search(
     settings = {"model": "m", "document_prefix": "doc: ", "distance": distance, "storage": storage}
     configure(db, "other", {"api_base": endpoint.url, **settings})
     db.execute("SELECT * FROM omop_emb_index()")
-    found = evaluate(db, PAIRS).configurations[0]
-    assert found.search is not None
-    assert found.search.ranks == found.best_known.ranks == found.roles[0].ranking.ranks
-    for searched, exact in zip(found.search.first, found.roles[0].ranking.first, strict=True):
+    found = evaluate(db, PAIRS, options=Options(modes=("semantic",))).configurations[0]
+    search = found.searches[0].ranking
+    assert search.ranks == found.roles[0].ranking.ranks
+    for searched, exact in zip(search.first, found.roles[0].ranking.first, strict=True):
         assert searched is not None
         assert exact is not None
         assert (searched.key, searched.name) == (exact.key, exact.name)
@@ -113,20 +113,65 @@ def test_two_configurations_are_timed_with_their_own_model_calls_and_tested(
         indexed, PAIRS, ["test", "names", "test"], Options(controls=False), lambda *step: steps.append(step)
     )
     assert [each.name for each in result.configurations] == ["test", "names"]
-    assert endpoint.texts.count("query: heart attack") == 2
-    assert {each.latency.calls for each in result.configurations} == {5}
-    assert [(pair.first, pair.second) for pair in result.comparisons] == [("test", "names")]
-    assert (steps[0], steps[-1]) == (("searching, test", 0, 5), ("searching, names", 5, 5))
+    # A model call for each search that is timed, whatever was asked before it.
+    assert endpoint.texts.count("query: heart attack") == 4
+    assert indexed.execute("SELECT count(*) FROM omop_emb.query_vector").fetchone() == (0,)
+    assert {search.latency.calls for each in result.configurations for search in each.searches} == {5}
+    assert [(pair.first, pair.first_mode, pair.second, pair.second_mode) for pair in result.comparisons] == [
+        ("test", "hybrid", "test", "semantic"),
+        ("names", "hybrid", "names", "semantic"),
+        ("test", "hybrid", "names", "hybrid"),
+        ("test", "semantic", "names", "semantic"),
+    ]
+    assert (steps[0], steps[-1]) == (("searching, test, hybrid", 0, 5), ("searching, names, semantic", 5, 5))
     assert json.loads(json.dumps(result.configurations[0].settings))["query_prefix"] == "query: "
 
 
+def test_modes_are_compared_on_the_same_queries(indexed: psycopg.Connection) -> None:
+    row = indexed.execute("SELECT pg_get_function_arguments('public.omop_emb_search'::regproc)").fetchone()
+    assert row is not None
+    assert f"mode text DEFAULT '{MODES[0]}'::text" in row[0]
+    # Vectors of the recording endpoint mean nothing, letters do.
+    pairs = GoldPairs(
+        "p",
+        tuple(
+            GoldQuery(text, (key,))
+            for text, key in (
+                ("myocardial infarct", 4329847),
+                ("fracture clavicle", 4237458),
+                ("headaches", 378253),
+                ("asprin", 1112807),
+                ("hypertension essential", 320128),
+            )
+        ),
+    )
+    both = evaluate(indexed, pairs, options=Options(controls=False))
+    hybrid, semantic = both.configurations[0].searches
+    assert (hybrid.mode, semantic.mode) == MODES
+    assert hybrid.ranking.measures.hit_at_1.value == 1.0
+    assert semantic.ranking.measures.hit_at_1.value < 1.0
+    (found,) = both.comparisons
+    assert (found.first_mode, found.second_mode, found.test.worse) == ("hybrid", "semantic", 0)
+    difference = hybrid.ranking.measures.mrr.value - semantic.ranking.measures.mrr.value
+    assert found.test.difference.value == pytest.approx(difference)
+
+
+def test_answers_from_words_alone_are_no_figures(indexed: psycopg.Connection, endpoint: Endpoint) -> None:
+    indexed.execute("UPDATE omop_emb.config SET lexical_fallback = true, max_retries = 0")
+    endpoint.respond = lambda request: Answer(status=500) if "query: sore head" in request["input"] else None
+    with pytest.raises(OmopEmbError, match=r"no figures of 'test' while it answers without its model: .*HTTP 500"):
+        evaluate(indexed, PAIRS, options=Options(controls=False))
+
+
 def without_prefix(endpoint: Endpoint) -> Callable[[dict[str, Any]], Answer | None]:
-    """Let model 'good' give a query and a document of the same words the same vector."""
+    """Let model 'good' give a query and a document of the same letters, in whatever order, the same vector."""
 
     def respond(request: dict[str, Any]) -> Answer | None:
         if request["model"] != "good":
             return None
-        vectors = [vector_for(text.split(": ", 1)[-1].casefold(), endpoint.dimensions) for text in request["input"]]
+        vectors = [
+            vector_for(str(sorted(text.removeprefix("doc: "))), endpoint.dimensions) for text in request["input"]
+        ]
         data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
         return Answer(body=json.dumps({"data": data}).encode())
 
@@ -138,7 +183,7 @@ def test_compare_tells_which_of_two_configurations_is_worse(indexed: psycopg.Con
     configure(indexed, "good", {"api_base": endpoint.url, "model": "good", "document_prefix": "doc: "})
     indexed.execute("SELECT * FROM omop_emb_index(config => 'good')")
     rows = indexed.execute(TEXTS).fetchall()
-    pairs = GoldPairs("names", tuple(GoldQuery(text.upper(), (concept_id,)) for concept_id, text in rows))
+    pairs = GoldPairs("names", tuple(GoldQuery(text[::-1], (concept_id,)) for concept_id, text in rows))
     worse = compare(indexed, pairs, "test", "good").test
     assert worse.difference.high < 0
     assert (worse.better, worse.p_value < 0.01) == (0, True)
@@ -157,8 +202,8 @@ def test_filters_and_a_sample(indexed: psycopg.Connection, endpoint: Endpoint) -
     assert result.queries != evaluate(indexed, pairs, options=Options(queries=10, seed=4)).queries
     configuration = result.configurations[0]
     assert configuration.pool_concepts == 2
-    assert configuration.search is not None
-    assert {first.key for first in configuration.search.first if first} == {1112807, 1127433}
+    for search in configuration.searches:
+        assert {first.key for first in search.ranking.first if first} <= {1112807, 1127433}
     assert result.notes == ["10 of 40 queries were drawn (seed 3)"]
 
 

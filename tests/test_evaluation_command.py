@@ -67,8 +67,10 @@ def test_table_json_and_page(indexed: psycopg.Connection, pairs: Path, tmp_path:
         "group": "SNOMED",
     }
     configuration = found["configurations"][0]
-    assert len(configuration["search"]["ranks"]) == len(configuration["roles"][3]["ranking"]["ranks"]) == 6
-    assert set(configuration["search"]["measures"]["mrr"]) == {"value", "low", "high"}
+    hybrid, semantic = configuration["searches"]
+    assert (hybrid["mode"], semantic["mode"], hybrid["latency"]["calls"]) == ("hybrid", "semantic", 6)
+    assert len(hybrid["ranking"]["ranks"]) == len(configuration["roles"][3]["ranking"]["ranks"]) == 6
+    assert set(semantic["ranking"]["measures"]["mrr"]) == {"value", "low", "high"}
     assert found["options"]["seed"] == 1
 
     html = page.read_text(encoding="utf-8")
@@ -79,7 +81,8 @@ def test_table_json_and_page(indexed: psycopg.Connection, pairs: Path, tmp_path:
     assert html.count("<svg") == 3
     for drawing in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
         ElementTree.fromstring(drawing)
-    assert "Worst misses" in html
+    assert "Worst misses: test (hybrid)" in html
+    assert "<td>test (hybrid)</td><td>test (semantic)</td>" in html
     assert "SNOMED (4)" in html
     assert (mpl.rcParams["svg.hashsalt"], mpl.rcParams["svg.fonttype"]) == before
     assert "matplotlib.pyplot" not in sys.modules
@@ -97,8 +100,10 @@ def test_a_narrow_terminal_cuts_no_figure_off(
 
 
 def test_json_on_stdout_is_nothing_but_json(indexed: psycopg.Connection, pairs: Path) -> None:
-    result = run(indexed, pairs, "--json", "-", "--no-controls", "--config", "test")
-    assert json.loads(result.stdout)["configurations"][0]["roles"] == []
+    result = run(indexed, pairs, "--json", "-", "--no-controls", "--config", "test", "--mode", "semantic")
+    found = json.loads(result.stdout)
+    assert found["configurations"][0]["roles"] == found["comparisons"] == []
+    assert [search["mode"] for search in found["configurations"][0]["searches"]] == ["semantic"]
 
 
 def test_charts_take_any_name() -> None:
@@ -115,6 +120,8 @@ def test_charts_take_any_name() -> None:
         ["p.csv", "--builtin", "icd10cm"],
         ["--builtin", "other"],
         ["--builtin", "icd10cm", "--skip-unknown"],
+        ["--builtin", "icd10cm", "--mode", "hybrid"],
+        ["p.csv", "--mode", "lexical"],
         ["p.csv", "--queries", "0"],
         ["p.csv", "--json", "p.csv"],
         ["p.csv", "--json", "x", "--html", "./x"],

@@ -44,7 +44,7 @@ def recall_chart(series: Sequence[Line], name: str) -> str:
     axes = figure.add_subplot()
     for number, line in enumerate(series):
         style = _DASHES[number % len(_DASHES)]
-        axes.plot(range(1, LAST_RANK + 1), recall_curve(line.ranks), color=line.colour, linestyle=style)
+        axes.plot(range(1, LAST_RANK + 1), recall_curve(line.ranks), color=line.colour, linestyle=style, clip_on=False)
     axes.set(xscale="log", xlim=(1, LAST_RANK), ylim=(0, 1), xlabel="k", ylabel="recall@k")
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
     axes.set_xticks([], minor=True)

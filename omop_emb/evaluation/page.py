@@ -6,8 +6,8 @@ from importlib import resources
 from omop_emb import __version__
 from omop_emb.errors import OmopEmbError
 from omop_emb.evaluation import charts
-from omop_emb.evaluation.report import by_group, p_label, role_label, worst_misses
-from omop_emb.evaluation.result import ConfigurationResult, Evaluation
+from omop_emb.evaluation.report import by_group, label, p_label, role_label, worst_misses
+from omop_emb.evaluation.result import ConfigurationResult, Evaluation, Ranking
 from omop_emb.evaluation.statistics import LAST_RANK
 
 
@@ -35,21 +35,27 @@ def as_html(evaluation: Evaluation) -> str:
         version=__version__,
         rank_limit=LAST_RANK,
         options=_options(evaluation),
-        search_lines=charts.lines([(e.name, e.search.ranks) for e in evaluation.configurations if e.search]),
-        compared_lines=charts.lines([(e.name, e.best_known.ranks) for e in evaluation.configurations])
-        if evaluation.builtin and len(evaluation.configurations) > 1
-        else [],
+        compared_lines=charts.lines(
+            [(label(e.name, mode), r.ranks) for e in evaluation.configurations for mode, r in e.compared.items()]
+        ),
         role_lines={
             e.name: charts.lines([(role_label(r), r.ranking.ranks) for r in e.roles]) for e in evaluation.configurations
         },
-        groups={e.name: by_group(evaluation, e.best_known) for e in evaluation.configurations},
-        misses={e.name: worst_misses(evaluation, e.best_known) for e in evaluation.configurations},
+        # In the first mode; charts and tables for each would only be long.
+        shown={e.name: label(e.name, next(iter(e.compared))) for e in evaluation.configurations},
+        groups={e.name: by_group(evaluation, _first(e)) for e in evaluation.configurations},
+        misses={e.name: worst_misses(evaluation, _first(e)) for e in evaluation.configurations},
         settings={e.name: _settings(e) for e in evaluation.configurations},
+        label=label,
         role_label=role_label,
         p_label=p_label,
         recall_chart=charts.recall_chart,
         group_chart=charts.group_chart,
     )
+
+
+def _first(configuration: ConfigurationResult) -> Ranking:
+    return next(iter(configuration.compared.values()))
 
 
 def _options(evaluation: Evaluation) -> str:

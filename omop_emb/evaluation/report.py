@@ -36,6 +36,11 @@ def role_label(role: RoleRanking) -> str:
     return f"{label} (swapped)" if role.documents != role.queries else label
 
 
+def label(name: str, mode: str | None) -> str:
+    """Name a configuration, and the mode of its searches."""
+    return f"{name} ({mode})" if mode else name
+
+
 def p_label(p_value: float) -> str:
     """Say a p-value."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

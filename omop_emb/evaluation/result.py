@@ -1,10 +1,13 @@
 """What an evaluation is given and what it finds out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from omop_emb.evaluation.statistics import Measures, PairedTest
+
+# The modes of omop_emb_search, its default first.
+MODES = ("hybrid", "semantic")
 
 # A concept is known by its concept_id; one of a built-in set, that no vocabulary holds, by its code.
 Key = int | str
@@ -41,7 +44,8 @@ class Options:
 
     At most ``queries`` (None: all) are drawn from those given, and ``concepts`` others are drawn to rank beside the
     wanted ones, both by ``seed``. The filters are those of ``omop_emb_search``; None is no filter. Without ``controls``
-    the wrong roles are left out. ``skip_unknown`` goes on without concepts that are not in the index.
+    the wrong roles are left out. ``skip_unknown`` goes on without concepts that are not in the index. Searches are made
+    in each of ``modes``.
     """
 
     queries: int | None = 500
@@ -52,6 +56,7 @@ class Options:
     standard_only: bool = False
     controls: bool = True
     skip_unknown: bool = False
+    modes: Sequence[str] = MODES
 
 
 @dataclass(frozen=True)
@@ -100,36 +105,50 @@ class Latency:
     calls: int
 
 
+@dataclass(frozen=True)
+class SearchRanking:
+    """What ``omop_emb_search`` finds in one mode, over the whole index, and how long it takes."""
+
+    mode: str
+    ranking: Ranking
+    latency: Latency
+
+
 @dataclass
 class ConfigurationResult:
     """What one configuration does.
 
-    ``search`` is the ranking of ``omop_emb_search`` over the whole index (None for a built-in set), ``roles`` the exact
-    rankings among a sample of ``pool_concepts`` concepts with ``pool_texts`` texts.
+    ``searches`` has one entry per mode (a built-in set has none, but the time of ``embedding``), ``roles`` the exact
+    rankings by vectors among a sample of ``pool_concepts`` concepts with ``pool_texts`` texts.
     """
 
     name: str
     settings: dict[str, Any]
-    latency: Latency
-    search: Ranking | None = None
+    searches: list[SearchRanking] = field(default_factory=list)
+    embedding: Latency | None = None
     roles: list[RoleRanking] = field(default_factory=list)
     pool_concepts: int = 0
     pool_texts: int = 0
 
     @property
-    def best_known(self) -> Ranking:
-        """The ranking by which configurations are compared: the search, else the one in the right roles."""
-        if self.search is not None:
-            return self.search
-        return next(role.ranking for role in self.roles if role.is_right)
+    def compared(self) -> dict[str | None, Ranking]:
+        """The rankings by which it is compared: of the searches, by mode; else, by None, the one in the right roles."""
+        if self.searches:
+            return {search.mode: search.ranking for search in self.searches}
+        return {None: next(role.ranking for role in self.roles if role.is_right)}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired test of two configurations on so many queries, ``first`` minus ``second``."""
+    """The paired test of two rankings of so many queries, ``first`` minus ``second``.
+
+    They are of two configurations in one mode or of two modes of one configuration; in a built-in set modes are None.
+    """
 
     first: str
+    first_mode: str | None
     second: str
+    second_mode: str | None
     queries: int
     test: PairedTest
 

@@ -17,6 +17,7 @@ from omop_emb.evaluation.icd10cm import BuiltinSet
 from omop_emb.evaluation.pool import read_pool
 from omop_emb.evaluation.ranking import Ranker
 from omop_emb.evaluation.result import (
+    MODES,
     Comparison,
     ConfigurationResult,
     Evaluation,
@@ -67,7 +68,7 @@ def evaluate(
             for each in settings
             if not roles_differ(each)
         ]
-    result.comparisons = _compared(result.configurations, options.seed)
+    result.comparisons = _comparisons(result.configurations, options.seed)
     result.seconds = time.monotonic() - started
     return result
 
@@ -80,14 +81,16 @@ def compare(
     options: Options | None = None,
     progress: Progress = no_progress,
 ) -> Comparison:
-    """Search all pairs in two configurations; ``test.difference`` is the MRR of candidate minus reference.
+    """Search all pairs in two configurations, in the mode that is the default of searches.
+
+    ``test.difference`` is the MRR of candidate minus reference.
 
     The candidate is worse, beyond what the choice of queries explains, when the upper end of its interval is below 0.
     Raises OmopEmbError like :func:`evaluate`.
     """
     if candidate == reference:
         raise OmopEmbError(f"configuration {candidate!r} cannot be compared with itself")
-    options = replace(options or Options(queries=None), controls=False)
+    options = replace(options or Options(queries=None), controls=False, modes=MODES[:1])
     return evaluate(connection, pairs, [candidate, reference], options, progress).comparisons[0]
 
 
@@ -142,8 +145,8 @@ def _evaluate_pairs(
     progress: Progress,
 ) -> ConfigurationResult:
     name = settings["name"]
-    search, latency = rank_by_search(connection, name, queries, options, progress)
-    result = ConfigurationResult(name, settings, latency, search)
+    searches = [rank_by_search(connection, name, mode, queries, options, progress) for mode in options.modes]
+    result = ConfigurationResult(name, settings, searches)
     if options.controls and roles_differ(settings):
         wanted = sorted({key for query in queries for key in query.wanted if isinstance(key, int)})
         pool = read_pool(connection, name, wanted, options.concepts, options)
@@ -164,15 +167,17 @@ def _evaluate_builtin(
     texts = [gold.names[key] for key in keys]
     roles = rank_by_role(connection, settings, gold.queries, texts, ranker, options, progress)
     return ConfigurationResult(
-        settings["name"], settings, latency, roles=roles, pool_concepts=len(keys), pool_texts=len(texts)
+        settings["name"], settings, embedding=latency, roles=roles, pool_concepts=len(keys), pool_texts=len(texts)
     )
 
 
-def _compared(configurations: Sequence[ConfigurationResult], seed: int) -> list[Comparison]:
-    pairs = list(combinations(configurations, 2))
-    tests = paired_tests([(first.best_known.ranks, second.best_known.ranks) for first, second in pairs], seed)
+def _comparisons(configurations: Sequence[ConfigurationResult], seed: int) -> list[Comparison]:
+    """Compare the modes within each configuration, then the configurations in each mode."""
+    rankings = [(each.name, mode, ranking) for each in configurations for mode, ranking in each.compared.items()]
+    pairs = [pair for same in (0, 1) for pair in combinations(rankings, 2) if pair[0][same] == pair[1][same]]
+    tests = paired_tests([(first[2].ranks, second[2].ranks) for first, second in pairs], seed)
     return [
-        Comparison(first.name, second.name, len(first.best_known.ranks), test)
+        Comparison(*first[:2], *second[:2], len(first[2].ranks), test)
         for (first, second), test in zip(pairs, tests, strict=True)
     ]
 

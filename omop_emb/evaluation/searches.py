@@ -10,8 +10,18 @@ from psycopg.conninfo import make_conninfo
 
 from omop_emb import searching
 from omop_emb.database import connect
+from omop_emb.errors import OmopEmbError
 from omop_emb.evaluation.pool import embed
-from omop_emb.evaluation.result import Found, GoldQuery, Latency, Options, Progress, Ranking, no_progress
+from omop_emb.evaluation.result import (
+    Found,
+    GoldQuery,
+    Latency,
+    Options,
+    Progress,
+    Ranking,
+    SearchRanking,
+    no_progress,
+)
 from omop_emb.evaluation.statistics import LAST_RANK, measures
 
 # Plans and connections to the endpoint are made at the first call of a session.
@@ -21,35 +31,57 @@ TIMED_TEXTS = 50
 
 
 def rank_by_search(
-    connection: psycopg.Connection, config: str, queries: Sequence[GoldQuery], options: Options, progress: Progress
-) -> tuple[Ranking, Latency]:
+    connection: psycopg.Connection,
+    config: str,
+    mode: str,
+    queries: Sequence[GoldQuery],
+    options: Options,
+    progress: Progress,
+) -> SearchRanking:
     """Search each query with ``omop_emb_search``: timed for 10 concepts, ranked among 100.
 
     In a session of its own to the same database, as the same user: a session remembers the vectors of its last queries,
-    also for configurations that differ in their documents only. So here the second search needs no model call.
+    so that only the first search for one calls the model. The session is READ ONLY, or the queries would be remembered
+    for all sessions and the next mode would seem faster.
+
+    Raises OmopEmbError when the endpoint fails, also where the configuration then answers from words alone.
     """
     info = connection.info
     with connect(
         make_conninfo(info.dsn, **({"password": info.password} if info.password else {})), autocommit=True
     ) as own:
-        return _rank_by_search(own, config, queries, options, progress)
+        own.execute("SET default_transaction_read_only = on")
+        return _rank_by_search(own, config, mode, queries, options, progress)
 
 
 def _rank_by_search(
-    connection: psycopg.Connection, config: str, queries: Sequence[GoldQuery], options: Options, progress: Progress
-) -> tuple[Ranking, Latency]:
+    connection: psycopg.Connection,
+    config: str,
+    mode: str,
+    queries: Sequence[GoldQuery],
+    options: Options,
+    progress: Progress,
+) -> SearchRanking:
+    said: list[str] = []
+    connection.add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+
     def search(text: str, k: int) -> list[dict[str, Any]]:
-        return searching.search(
+        said.clear()
+        rows = searching.search(
             connection,
             text,
             k=k,
             domains=options.domains,
             vocabularies=options.vocabularies,
             standard_only=options.standard_only,
+            mode=mode,
             config=config,
         )
+        if said and (not rows or rows[0]["matched_kind"] == "lexical"):
+            raise OmopEmbError(f"no figures of {config!r} while it answers without its model: {said[-1]}")
+        return rows
 
-    step = f"searching, {config}"
+    step = f"searching, {config}, {mode}"
     search(WARM_UP, TIMED_K)
     progress(step, 0, len(queries))
     times: list[float] = []
@@ -61,7 +93,8 @@ def _rank_by_search(
         ranks.append(min((row["rank"] for row in rows if row["concept_id"] in query.wanted), default=None))
         first.append(Found(rows[0]["concept_id"], rows[0]["concept_name"], rows[0]["similarity"]) if rows else None)
         progress(step, number, len(queries))
-    return Ranking(ranks, first, measures(ranks, options.seed)), _latency("a search for 10 concepts", times)
+    ranking = Ranking(ranks, first, measures(ranks, options.seed))
+    return SearchRanking(mode, ranking, _latency(f"a search for {TIMED_K} concepts", times))
 
 
 def embedding_latency(

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from omop_emb.evaluation.report import p_label, role_label
+from omop_emb.evaluation.report import label, p_label, role_label
 from omop_emb.evaluation.result import ConfigurationResult, Evaluation, Latency
 from omop_emb.evaluation.statistics import Estimate, Measures
 
@@ -32,7 +32,7 @@ def show(evaluation: Evaluation) -> None:
         )
         for each in evaluation.configurations
     ]
-    tables += [("Latency", _latency(evaluation)), ("Configurations compared, query by query", _compared(evaluation))]
+    tables += [("Latency", _latency(evaluation)), ("Compared, query by query", _compared(evaluation))]
     for title, table in tables:
         if table.row_count:
             console.print()
@@ -43,10 +43,11 @@ def show(evaluation: Evaluation) -> None:
 
 
 def _search(evaluation: Evaluation) -> Table:
-    table = _table("configuration", *MEASURES, "p50", "p95")
+    table = _table("configuration,\nmode", *MEASURES, "p50", "p95")
     for each in evaluation.configurations:
-        if each.search is not None:
-            table.add_row(Text(each.name), *_cells(each.search.measures), *_times(each.latency))
+        for search in each.searches:
+            name = Text.assemble(each.name, "\n", (search.mode, "dim"))
+            table.add_row(name, *_cells(search.ranking.measures), *_times(search.latency))
     return table
 
 
@@ -61,17 +62,18 @@ def _roles(configuration: ConfigurationResult) -> Table:
 def _latency(evaluation: Evaluation) -> Table:
     table = _table("configuration", "of", "calls", "p50", "p95")
     for each in evaluation.configurations:
-        if each.search is None:
-            table.add_row(Text(each.name), each.latency.what, f"{each.latency.calls}", *_times(each.latency))
+        if latency := each.embedding:
+            table.add_row(Text(each.name), latency.what, f"{latency.calls}", *_times(latency))
     return table
 
 
 def _compared(evaluation: Evaluation) -> Table:
-    table = _table("configurations", "MRR difference", "better", "worse", "p", "p (Holm)")
+    table = _table("first - second", "MRR difference", "better", "worse", "p", "p (Holm)")
     for pair in evaluation.comparisons:
         test = pair.test
+        names = f"{label(pair.first, pair.first_mode)} - {label(pair.second, pair.second_mode)}"
         table.add_row(
-            Text(f"{pair.first} - {pair.second}"), _difference(test.difference), f"{test.better:,}", f"{test.worse:,}",
+            Text(names), _difference(test.difference), f"{test.better:,}", f"{test.worse:,}",
             p_label(test.p_value), p_label(test.p_holm),
         )  # fmt: skip
     return table
