@@ -1,6 +1,6 @@
 """An OpenAI-compatible endpoint in a process of its own that costs next to nothing.
 
-It knows one ready-made vector per number: that of a text is the one of the number at its end.
+It has ready-made vectors; environment.vector_number says which of them a text gets.
 """
 
 import base64
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from tests.benchmarks.environment import vectors
+from tests.benchmarks.environment import vector_number, vectors
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -40,7 +40,8 @@ class _Handler(socketserver.StreamRequestHandler):
         """Return the JSON for a list of texts."""
         embeddings = self.server.embeddings
         items = [
-            b'{"object":"embedding","index":%d,"embedding":"%b"}' % (index, embeddings[int(text.rpartition(" ")[2])])
+            b'{"object":"embedding","index":%d,"embedding":"%b"}'
+            % (index, embeddings[vector_number(text, len(embeddings))])
             for index, text in enumerate(texts)
         ]
         return b'{"object":"list","data":[%b]}' % b",".join(items)

@@ -1,8 +1,12 @@
 """The server, a database with the package and synthetic concepts, and vectors for them."""
 
 import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 
 from omop_emb.demo.cluster import Cluster
@@ -13,19 +17,31 @@ DIMENSIONS = 384
 TEMPLATE = "installed"
 CLUSTERS = 1000
 
-# Those of an ordinary server with a little memory, not those of a throwaway one.
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    large: bool = False
+    plot: Path | None = None
+
+
+# Those of an ordinary server whose memory holds the index, not those of a throwaway one.
 SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
     "wal_level": "replica",
     "max_wal_senders": "10",
-    "shared_buffers": "512MB",
-    "maintenance_work_mem": "1GB",
+    "shared_buffers": "4GB",
+    "maintenance_work_mem": "2GB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "30min",
     "autovacuum": "off",
 }
+LARGE_SETTINGS = SETTINGS | {"shared_buffers": "10GB", "maintenance_work_mem": "5GB"}
 
 
 def create_template(cluster: Cluster) -> None:
@@ -72,11 +88,27 @@ def seconds(connection: psycopg.Connection, statement: str) -> float:
     return time.perf_counter() - started
 
 
-def vectors(count: int, seed: int) -> np.ndarray:
+def centres() -> Vectors:
+    """Return the (CLUSTERS, DIMENSIONS) centres that all vectors lie around."""
+    return np.random.default_rng(0).standard_normal((CLUSTERS, DIMENSIONS), dtype=np.float32)
+
+
+def cluster_numbers(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return, for each of ``vectors(count, seed)``, the number of the centre that it lies around."""
+    return np.random.default_rng(seed).integers(0, CLUSTERS, count)
+
+
+def vectors(count: int, seed: int) -> Vectors:
     """Return (count, DIMENSIONS) float32 vectors of length 1 around centres that all seeds share."""
-    centres = np.random.default_rng(0).standard_normal((CLUSTERS, DIMENSIONS), dtype=np.float32)
-    generator = np.random.default_rng(seed)
-    result = centres[generator.integers(0, CLUSTERS, count)]
-    result += 0.7 * generator.standard_normal((count, DIMENSIONS), dtype=np.float32)
+    result = centres()[cluster_numbers(count, seed)]
+    noise = np.random.default_rng([seed, 1]).standard_normal((count, DIMENSIONS), dtype=np.float32)
+    noise *= 0.7
+    result += noise
     result /= np.linalg.norm(result, axis=1, keepdims=True)
     return result
+
+
+def vector_number(text: str, count: int) -> int:
+    """Return which of ``count`` vectors the endpoint gives a text: that of the number at its end, or of its CRC-32."""
+    last = text.rpartition(" ")[2]
+    return (int(last) if last.isdecimal() else zlib.crc32(text.encode())) % count

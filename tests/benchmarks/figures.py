@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """One result: a ratio (``unit`` is "x", lower is better) or a rate (``unit`` is "/s", higher is better)."""
+    """One result: a value in ``unit`` ("x" for a ratio), what it was made from, and its limit if it has one."""
 
     benchmark: str
     what: str
@@ -18,13 +18,14 @@ class Figure:
     unit: str
     measured: str
     limit: float | None = None
+    more_is_better: bool = False
 
     @property
     def met(self) -> bool | None:
         """Whether the limit is kept; None where there is none."""
         if self.limit is None:
             return None
-        return self.value >= self.limit if self.unit == "/s" else self.value <= self.limit
+        return self.value >= self.limit if self.more_is_better else self.value <= self.limit
 
 
 def in_turn(
@@ -61,15 +62,15 @@ def duration(seconds: float) -> str:
 def table(figures: Sequence[Figure]) -> Table:
     """Return the figures as a table for the terminal."""
     result = Table(box=box.SIMPLE_HEAD)
-    for heading in ("benchmark", "figure", "value", "limit", "", "measured (medians)"):
+    for heading in ("benchmark", "figure", "value", "limit", "", "measured"):
         result.add_column(heading, justify="right" if heading in ("value", "limit") else "left")
     for figure in figures:
-        least = figure.unit == "/s"
+        sign = ">=" if figure.more_is_better else "<="
         result.add_row(
             figure.benchmark,
             figure.what,
             number(figure.value, figure.unit),
-            "" if figure.limit is None else (">= " if least else "<= ") + number(figure.limit, figure.unit),
+            "" if figure.limit is None else f"{sign} {number(figure.limit, figure.unit)}",
             {None: "", True: "[green]pass[/]", False: "[bold red]MISSED[/]"}[figure.met],
             figure.measured,
         )
@@ -77,7 +78,9 @@ def table(figures: Sequence[Figure]) -> Table:
 
 
 def number(value: float, unit: str) -> str:
-    """Return a value with its unit, to three digits or a whole rate."""
+    """Return a value with its unit, in the digits that it deserves."""
     if unit == "x":
         return f"{value:.2f} x"
+    if not unit:
+        return f"{value:.3f}"
     return f"{value:,.0f}{unit if unit.startswith('/') else ' ' + unit}"

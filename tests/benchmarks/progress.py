@@ -33,6 +33,10 @@ class Progress:
         self._text = self._name + text
         self._show()
 
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(self._name + text, soft_wrap=True)
+
     def _show(self) -> None:
         line = f"{time.monotonic() - self._started:4.0f} s  {self._text}"
         if self._console.is_terminal:

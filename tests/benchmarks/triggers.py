@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from omop_emb.configuration import configure
 from omop_emb.demo.cluster import Cluster
-from tests.benchmarks.environment import DIMENSIONS, TEMPLATE, concept_rows, connect, copy_in, seconds
+from tests.benchmarks.environment import DIMENSIONS, TEMPLATE, Options, concept_rows, connect, copy_in, seconds
 from tests.benchmarks.figures import Figure, in_turn, ratio
 from tests.benchmarks.progress import Progress
 
@@ -15,7 +15,7 @@ UPDATE_LIMIT = 2.0
 UPDATE = "UPDATE cdm.concept SET valid_end_date = valid_end_date - 1"
 
 
-def run(cluster: Cluster, progress: Progress) -> Iterator[Figure]:
+def run(cluster: Cluster, progress: Progress, _: Options) -> Iterator[Figure]:
     """Measure a load and an update of a column that is not indexed, with the triggers off and on in turn."""
     progress.step(f"preparing {CONCEPTS:,} concepts")
     cluster.create_database("triggers", template=TEMPLATE)
