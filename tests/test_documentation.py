@@ -36,6 +36,17 @@ def run_python(code: str, names: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
+def run_page(db: psycopg.Connection, page: str) -> dict[str, Any]:
+    """Check that each block gives the output it shows; return the names that Python blocks defined."""
+    names: dict[str, Any] = {}
+    blocks = BLOCK.findall(page)
+    assert len(blocks) == page.count("```python") + page.count("```sql") > 3
+    for language, code, expected in blocks:
+        shown = run_sql(db, code) if language == "sql" else run_python(code, names)
+        assert shown == expected, code
+    return names
+
+
 def test_asymmetric_embeddings(
     db: psycopg.Connection, dsn: str, model_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,14 +61,15 @@ def test_asymmetric_embeddings(
     }
     for there, replacement in here.items():
         page = page.replace(there, replacement)
-    names: dict[str, Any] = {}
-    blocks = BLOCK.findall(page)
-    assert len(blocks) == page.count("```python") + page.count("```sql") > 10
-    for language, code, expected in blocks:
-        shown = run_sql(db, code) if language == "sql" else run_python(code, names)
-        assert shown == expected, code
+    names = run_page(db, page)
     names["session"].close()
     names["engine"].dispose()
+
+
+def test_search(db: psycopg.Connection, model_url: str) -> None:
+    configure(db, "e5", {"api_base": model_url, "model": embedder.MODEL})
+    db.execute("SELECT omop_emb_index()")
+    run_page(db, (DOCS / "search.md").read_text(encoding="utf-8"))
 
 
 def test_the_page_of_model_families_is_what_is_known() -> None:

@@ -137,8 +137,12 @@ def _indented(text: Text) -> Padding:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1))
-    for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+    for name in rows[0]:
+        table.add_column(
+            name,
+            justify="right" if any(isinstance(row[name], int | float) for row in rows) else "left",
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*map(_cell, row.values()))
     return table

@@ -24,6 +24,17 @@ _LAY_PHRASES = {
     "memory loss in old age": (378419, "Alzheimer's disease"),
 }
 
+_CODE = """\
+SELECT concept_name, matched_kind, semantic_rank, lexical_rank
+FROM omop_emb_search('k922', k => 2);"""
+
+_CODE_NAME = "Gastrointestinal hemorrhage, unspecified"
+
+_MAP = """\
+SELECT query, concept_name, matched_kind,
+    standard_concept_name AS standard_name
+FROM omop_emb_map('{broken collarbone,clopidogril,K92.2}');"""
+
 _PATIENTS = """\
 SELECT s.rank, s.concept_id, s.concept_name,
     count(DISTINCT o.person_id) AS patients
@@ -80,6 +91,7 @@ def _tour(screen: Screen, keep: bool) -> None:
         )
         _install(screen, dsn, api_base)
         _search(screen, connection)
+        _map(screen, connection)
         _count_patients(screen, connection)
         _add_a_concept(screen, connection)
         _break_the_prefixes(screen, connection)
@@ -124,8 +136,23 @@ def _find(screen: Screen, connection: psycopg.Connection, phrase: str, concept_i
     )
 
 
+def _map(screen: Screen, connection: psycopg.Connection) -> None:
+    screen.heading("4. Codes, misspelt names, and many texts at once, mapped to standard concepts")
+    rows = screen.query(connection, _CODE)
+    _check(
+        len(rows) == 2 and rows[0]["matched_kind"] == "code" and rows[0]["concept_name"] == _CODE_NAME,
+        f"the first of two concepts should be {_CODE_NAME}, by its code K92.2",
+    )
+    rows = screen.query(connection, _MAP)
+    wanted = ["Fracture of clavicle", "clopidogrel", "Gastrointestinal hemorrhage"]
+    _check(
+        [row["standard_name"] for row in rows] == wanted,
+        f"the three texts should be mapped to {', '.join(wanted)}",
+    )
+
+
 def _count_patients(screen: Screen, connection: psycopg.Connection) -> None:
-    screen.heading("4. A search is a table: join it to the patients, from any BI tool")
+    screen.heading("5. A search is a table: join it to the patients, from any BI tool")
     rows = screen.query(connection, _PATIENTS)
     _check(
         len(rows) == 5 and rows[0]["concept_name"] == "Gastrointestinal hemorrhage" and rows[0]["patients"] > 0,
@@ -134,7 +161,7 @@ def _count_patients(screen: Screen, connection: psycopg.Connection) -> None:
 
 
 def _add_a_concept(screen: Screen, connection: psycopg.Connection) -> None:
-    screen.heading("5. The vocabulary changes: only what is new is queued and embedded")
+    screen.heading("6. The vocabulary changes: only what is new is queued and embedded")
     screen.query(connection, _INSERT)
     jobs = screen.query(connection, "SELECT * FROM omop_emb.queue;")
     queued = any(LOCAL_CONCEPT in ids for job in jobs for ids in job["concept_ids"])
@@ -145,7 +172,7 @@ def _add_a_concept(screen: Screen, connection: psycopg.Connection) -> None:
 
 
 def _break_the_prefixes(screen: Screen, connection: psycopg.Connection) -> None:
-    screen.heading("6. Wrong prefixes: an error, never a silently worse answer")
+    screen.heading("7. Wrong prefixes: an error, never a silently worse answer")
     screen.say("The prefix that the stored vectors were made with can't be changed under them:")
     _refused(
         screen,
