@@ -44,7 +44,7 @@ def readable_errors() -> Iterator[None]:
         message = str(error.diag.message_primary)
         if "omop_emb" not in message:
             raise OmopEmbError(message, error.diag.message_hint) from error
-        if re.search(r"omop_emb\.(embedding|nearest)_\d", message):
+        if re.search(r"omop_emb\.(embedding|nearest|further|hybrid)_\d", message):
             raise OmopEmbError(
                 "the configuration was deleted meanwhile", "omop-emb-admin status lists those that are there.", "OE002"
             ) from error

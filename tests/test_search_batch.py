@@ -1,14 +1,17 @@
 """omop_emb_search_batch: many texts in few requests, each answered as a search of its own would be."""
 
 import math
+import re
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from omop_emb.configuration import configure
 from tests.conftest import Connect
 from tests.endpoint import Answer, Endpoint
+from tests.test_search_plans import plans
 
 COLUMNS = (
     "rank, concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, concept_code, standard_concept,"
@@ -52,6 +55,22 @@ def test_it_answers_as_single_searches_do_in_the_order_of_the_queries(indexed: p
             assert batch(indexed, queries, f", k => {k}{given}") == expected
             assert bool(expected) == ("domains => '{}'" not in arguments)
     assert batch(indexed, queries) == batch(indexed, queries, ", k => 10, mode => 'hybrid'")
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "semantic"])
+@pytest.mark.parametrize("arguments", FILTERS)
+def test_parallel_workers_find_the_same(indexed: psycopg.Connection, mode: str, arguments: str) -> None:
+    queries = [f"{text} {number}" for number in range(20) for text in ("heart attack", "aspirn", "'")]
+    given = f", mode => '{mode}'" + arguments
+    indexed.execute("SET max_parallel_workers_per_gather = 0")
+    alone = batch(indexed, queries, given)
+    indexed.execute("SET max_parallel_workers_per_gather = 2")
+    assert batch(indexed, queries, given) == alone
+    listed = "ARRAY[" + ",".join(sql.Literal(query).as_string(None) for query in queries) + "]"
+    indexed.execute("LOAD 'auto_explain'; SET auto_explain.log_analyze = on")
+    text = plans(indexed, f"SELECT * FROM omop_emb_search_batch({listed}{given})")
+    assert "Parallel Append" in text
+    assert int(re.findall(r"Workers Launched: (\d)", text)[-1]) > 0
 
 
 def test_equal_texts_are_embedded_and_searched_for_once(

@@ -9,8 +9,8 @@ BEGIN
         CREATE OR REPLACE FUNCTION omop_emb.%1$I(
             query text, embedding {{ vector }}.vector, k bigint, filter omop_emb.search_filter)
             RETURNS SETOF omop_emb.search_result
-        LANGUAGE plpgsql STABLE
-        ROWS 10
+        LANGUAGE plpgsql STABLE PARALLEL SAFE
+        COST 10000 ROWS 10
         SET search_path = pg_catalog, pg_temp
         SET plan_cache_mode = force_generic_plan
         SET enable_seqscan = off

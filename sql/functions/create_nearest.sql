@@ -4,27 +4,20 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     name text := 'nearest_' || c.config_id;
-    by_partial_index text;
 BEGIN
     -- Only a superuser may SET a parameter of a library that the session has not loaded.
     PERFORM '[0]'::{{ vector }}.vector;
-    SELECT string_agg(format('
-            ELSIF plan.index_no = %s THEN RETURN QUERY %s;', p.index_no,
-            omop_emb.search_statement(c, false, ' AND ' || omop_emb.partial_condition(p))), '' ORDER BY p.index_no)
-    INTO by_partial_index
-    FROM omop_emb.partial_index p
-    WHERE p.config_id = c.config_id;
     -- A function per configuration keeps its plans for the session: planning would cost half as much as the search.
+    -- It changes no setting on its way, which workers of a parallel query may not.
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION omop_emb.%1$I(
             embedding {{ vector }}.vector, k bigint, filter omop_emb.search_filter)
             RETURNS SETOF omop_emb.search_result
-        LANGUAGE plpgsql STABLE
-        ROWS 40
+        LANGUAGE plpgsql STABLE PARALLEL SAFE
+        COST 10000 ROWS 40
         SET search_path = pg_catalog, pg_temp
         SET hnsw.ef_search = %2$s
         SET hnsw.iterative_scan = off
-        SET hnsw.max_scan_tuples = 20000
         SET plan_cache_mode = force_generic_plan
         SET enable_seqscan = off
         SET jit = off
@@ -34,36 +27,41 @@ BEGIN
 DECLARE
     -- Too few cost another scan, too many a hundredth of one each.
     candidates bigint := %1$s;
-    plan omop_emb.search_plan;
     enough bigint := k;
-    again boolean := false;
-    scanned int;
+    plan omop_emb.search_plan;
+    index_no int;
+    looked_at double precision;
     few int[];
 BEGIN
     IF k <= 1000 THEN
-        plan := omop_emb.plan_search(%3$s, filter, candidates);
+        plan := omop_emb.plan_search(%2$s, filter, candidates);
+        index_no := plan.index_no;
+        looked_at := candidates;
         -- The last neighbours that a scan finds are not all of the nearest: with a filter, they may be the answer.
-        IF plan.share < 1 THEN
+        -- Where it keeps what is far from the query, fewer pass than the estimate says, which calls for a longer look.
+        IF index_no > 0 OR plan.share < 1 AND index_no = 0 THEN
             candidates := 4 * candidates;
-            enough := 2 * k;
+            enough := 4 * k;
+            looked_at := ceil(1.5 * candidates / plan.share);
         END IF;
-        -- Several terms of one concept fold into one row and the filter takes rows away, so the first candidates
-        -- can be too few. An iterative scan goes on where they end, but pays for it from the start. Where the filter
-        -- keeps what is far from the query, the share it keeps near it is smaller: then an exact scan may be cheaper.
-        WHILE plan.index_no IS NOT NULL AND candidates <= 128 * k LOOP
-            IF again OR candidates > plan.share * %4$s THEN
-                scanned := ceil(4 * candidates / plan.share);
-                EXIT WHEN again AND scanned > plan.matching / 2;
-                PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true),
-                    set_config('hnsw.max_scan_tuples', scanned::text, true);
-            END IF;
-            IF plan.index_no = 0 THEN RETURN QUERY %2$s;%5$s
-            END IF;
+        IF index_no = 0 AND looked_at <= %3$s THEN
+            RETURN QUERY %4$s;
             IF FOUND THEN
                 RETURN;
             END IF;
-            candidates := candidates * 4;
-            again := true;
+            candidates := 4 * candidates;
+            looked_at := 4 * looked_at;
+        END IF;
+        -- The first look is worth it by the plan, one more only as long as an exact scan would take longer.
+        WHILE index_no IS NOT NULL AND candidates <= 128 * k
+            AND (candidates <= 4 * %1$s OR looked_at < plan.matching / 32) LOOP
+            RETURN QUERY
+                SELECT n.* FROM omop_emb.%5$I(embedding, k, filter, index_no, candidates, enough, looked_at::bigint) n;
+            IF FOUND THEN
+                RETURN;
+            END IF;
+            candidates := 2 * candidates;
+            looked_at := 4 * looked_at;
         END LOOP;
     END IF;
     IF plan.is_few THEN
@@ -72,11 +70,11 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-        SELECT r.* FROM omop_emb.config c, omop_emb.search_exactly(c, embedding, k, filter) r WHERE c.config_id = %3$s;
+        SELECT r.* FROM omop_emb.config c, omop_emb.search_exactly(c, embedding, k, filter) r WHERE c.config_id = %2$s;
 END
 $body$, CASE WHEN c.synonyms OR c.mapped_terms THEN 'omop_emb.first_candidates(k)' ELSE 'k' END,
-            omop_emb.search_statement(c, false), c.config_id, c.hnsw_ef_search / 2, coalesce(by_partial_index, ''),
-            omop_emb.search_statement(c, true, ' AND t.concept_id = ANY (few)')));
+            c.config_id, c.hnsw_ef_search, omop_emb.search_statement(c, 'nearest'), 'further_' || c.config_id,
+            omop_emb.search_statement(c, 'few')));
     EXECUTE format('REVOKE ALL ON FUNCTION omop_emb.%I FROM PUBLIC', name);
     EXECUTE format('COMMENT ON FUNCTION omop_emb.%I IS %L', name,
         format('The k nearest concepts of a query vector in configuration %s: by an HNSW index, or exactly where that'

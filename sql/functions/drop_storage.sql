@@ -4,7 +4,8 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
 BEGIN
-    EXECUTE format('DROP FUNCTION IF EXISTS omop_emb.%I, omop_emb.%I', 'nearest_' || c.config_id, 'hybrid_' || c.config_id);
+    EXECUTE format('DROP FUNCTION IF EXISTS omop_emb.%I, omop_emb.%I, omop_emb.%I',
+        'hybrid_' || c.config_id, 'nearest_' || c.config_id, 'further_' || c.config_id);
     EXECUTE format('DROP TABLE IF EXISTS omop_emb.%I', omop_emb.embedding_table(c));
     DELETE FROM omop_emb.partial_index i WHERE i.config_id = c.config_id;
     DELETE FROM omop_emb.provenance p WHERE p.config_id = c.config_id;

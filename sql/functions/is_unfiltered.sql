@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION omop_emb.is_unfiltered(filter omop_emb.search_filter) RETURNS boolean
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN filter.domains IS NULL AND filter.vocabularies IS NULL AND filter.concept_classes IS NULL
     AND NOT filter.standard_only AND filter.concept_ids IS NULL;
 

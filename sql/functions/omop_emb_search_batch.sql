@@ -8,6 +8,9 @@ CREATE OR REPLACE FUNCTION public.omop_emb_search_batch(
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 COST 10000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
+SET parallel_setup_cost = 0
+SET parallel_tuple_cost = 0
+SET enable_parallel_append = on
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -16,6 +19,8 @@ DECLARE
     embeddings {{ vector }}.vector[];
     errors text[];
     refused int;
+    texts text[];
+    text_embeddings {{ vector }}.vector[];
 BEGIN
     IF array_ndims(queries) > 1 OR array_lower(queries, 1) <> 1 THEN
         RAISE EXCEPTION 'the queries are an array of % dimensions that starts at %', array_ndims(queries),
@@ -45,25 +50,27 @@ BEGIN
             USING HINT = 'The others are answered.';
     END LOOP;
     -- Equal texts are searched for once.
+    SELECT array_agg(d.query), array_agg(d.embedding)
+    INTO texts, text_embeddings
+    FROM (
+        SELECT DISTINCT ON (q.query) q.query, q.embedding
+        FROM unnest(queries, embeddings, errors) q (query, embedding, error)
+        WHERE q.query ~ '\S' AND q.error IS NULL
+    ) d;
+    IF texts IS NULL THEN
+        RETURN;
+    END IF;
     RETURN QUERY EXECUTE format($sql$
-        WITH asked AS MATERIALIZED (
-            SELECT q.query_no::int, q.query, q.embedding
-            FROM unnest($1, $2, $3) WITH ORDINALITY q (query, embedding, error, query_no)
-            WHERE q.query ~ '\S' AND q.error IS NULL
-        ), distinct_text AS MATERIALIZED (
-            SELECT DISTINCT ON (a.query) a.query, a.embedding FROM asked a ORDER BY a.query, a.query_no
-        ), found AS MATERIALIZED (
-            SELECT d.query AS searched_for, s.* FROM distinct_text d CROSS JOIN LATERAL %s s
-        )
-        SELECT a.query_no, a.query, f.rank, f.concept_id, f.concept_name, f.domain_id, f.vocabulary_id,
+        WITH found AS MATERIALIZED (%s)
+        SELECT q.query_no::int, q.query, f.rank, f.concept_id, f.concept_name, f.domain_id, f.vocabulary_id,
             f.concept_class_id, f.concept_code, f.standard_concept, f.similarity, f.matched_text, f.matched_kind,
             f.semantic_rank, f.lexical_rank
-        FROM asked a
-        JOIN found f ON f.searched_for = a.query
-        ORDER BY a.query_no, f.rank
-        $sql$, omop_emb.search_call(c, mode, 'd.query', 'd.embedding', '$4', '$5'))
-        USING queries, embeddings, errors, k, f;
-    IF NOT FOUND AND cardinality(queries) > 0 THEN
+        FROM unnest($1) WITH ORDINALITY q (query, query_no)
+        JOIN found f ON f.searched_for = q.query
+        ORDER BY q.query_no, f.rank
+        $sql$, omop_emb.search_in_parallel(c, mode, cardinality(texts)))
+        USING queries, texts, text_embeddings, k, f;
+    IF NOT FOUND THEN
         PERFORM omop_emb.warn_if_empty(c);
     END IF;
 END

@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION omop_emb.passes(filter omop_emb.search_filter, m omop_emb.concept) RETURNS boolean
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (filter.domains IS NULL OR m.domain_id = ANY (filter.domains))
     AND (filter.vocabularies IS NULL OR m.vocabulary_id = ANY (filter.vocabularies))
     AND (filter.concept_classes IS NULL OR m.concept_class_id = ANY (filter.concept_classes))

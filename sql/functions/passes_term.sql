@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION omop_emb.passes_term(filter omop_emb.search_filter, kind text) RETURNS boolean
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (filter.synonyms OR kind <> 'synonym') AND (filter.mapped_terms OR kind <> 'mapped');
 
 COMMENT ON FUNCTION omop_emb.passes_term(omop_emb.search_filter, text) IS

@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION omop_emb.search_lexically(
     config_id int, query text, k bigint, filter omop_emb.search_filter) RETURNS SETOF omop_emb.search_result
-LANGUAGE plpgsql STABLE
-ROWS 10
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+COST 10000 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

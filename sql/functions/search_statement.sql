@@ -1,18 +1,25 @@
-CREATE OR REPLACE FUNCTION omop_emb.search_statement(c omop_emb.config, exact boolean, only_where text DEFAULT '')
-    RETURNS text
+CREATE OR REPLACE FUNCTION omop_emb.search_statement(c omop_emb.config, path text, condition text DEFAULT '') RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    exact boolean := path IN ('few', 'exact');
+    source text := format('SELECT e.text_hash, e.embedding OPERATOR({{ vector }}.%s) $1%s AS distance FROM omop_emb.%I e WHERE e.live%s',
+        omop_emb.distance_operator(c.distance), CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END,
+        omop_emb.embedding_table(c), condition);
 BEGIN
+    IF path = 'further' THEN
+        source := source || ' ORDER BY distance LIMIT (looked_at)';
+    END IF;
     RETURN format($sql$
         WITH candidate AS (
             SELECT m.concept_id, m.concept_name, m.domain_id, m.vocabulary_id, m.concept_class_id, m.concept_code,
-                m.standard_concept, m.is_valid, t.kind, t.text, e.embedding OPERATOR({{ vector }}.%1$s) $1%2$s AS distance
-            FROM omop_emb.%3$I e
+                m.standard_concept, m.is_valid, t.kind, t.text, e.distance
+            FROM (%1$s) e
             JOIN omop_emb.term t ON t.text_hash = e.text_hash
             JOIN omop_emb.concept m ON m.concept_id = t.concept_id
-            WHERE e.live%8$s AND t.config_id IN (0, %7$s) AND omop_emb.passes_term($3, t.kind) AND omop_emb.passes($3, m)
-                AND (($3).concept_ids IS NULL OR m.concept_id %9$s)
+            WHERE t.config_id IN (0, %2$s) AND omop_emb.passes_term($3, t.kind) AND omop_emb.passes($3, m)
+                AND %3$s
             %4$s
         ), folded AS (
             SELECT DISTINCT ON (f.concept_id) f.*
@@ -32,20 +39,20 @@ BEGIN
         WHERE r.rank <= $2%6$s
         ORDER BY r.rank
         $sql$,
-    omop_emb.distance_operator(c.distance),
-    CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END,
-    omop_emb.embedding_table(c),
+    source, c.config_id,
+    CASE path WHEN 'few' THEN 't.concept_id = ANY (few)'
+        -- Planned for its filter, it can start from the concepts.
+        WHEN 'exact' THEN '(($3).concept_ids IS NULL OR m.concept_id = ANY (($3).concept_ids))'
+        ELSE '(($3).concept_ids IS NULL OR m.concept_id IN (SELECT unnest(($3).concept_ids)))' END,
     -- Rows with the same vector as the last candidate must all be candidates, or ties would be broken by chance.
-    CASE WHEN NOT exact THEN format('ORDER BY e.embedding OPERATOR({{ vector }}.%s) $1%s FETCH FIRST (candidates) ROWS WITH TIES',
-        omop_emb.distance_operator(c.distance), CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END)
-        ELSE '' END,
+    CASE WHEN exact THEN '' ELSE 'ORDER BY e.distance FETCH FIRST (candidates) ROWS WITH TIES' END,
     omop_emb.similarity_expression(c.distance, 'r.distance'),
-    CASE WHEN exact THEN '' ELSE ' AND r.concepts >= (enough)' END, c.config_id, only_where,
-    -- An exact scan is planned for its filter, and can start from the concepts.
-    CASE WHEN exact THEN '= ANY (($3).concept_ids)' ELSE 'IN (SELECT unnest(($3).concept_ids))' END);
+    CASE WHEN exact THEN '' ELSE ' AND r.concepts >= (enough)' END);
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, boolean, text) IS
-    'The statement that ranks concepts by $1 vector, $2 k and $3 filter; by index, from the variable candidates, or'
-    ' nothing when there are fewer concepts among them than the variable enough; a further condition chooses a partial index';
+COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, text, text) IS
+    'The statement that ranks concepts by $1 vector, $2 k and $3 filter, among the vectors that meet a condition. Path'
+    ' exact compares them all, path few those of the concepts in the variable few. Paths nearest and further rank as'
+    ' many as the variable candidates says, or nothing when these are fewer concepts than the variable enough; further'
+    ' has them from among the looked_at nearest terms';

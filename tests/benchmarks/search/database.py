@@ -69,6 +69,8 @@ class Setup:
                 "dimensions": DIMENSIONS,
                 "document_prefix": DOCUMENT_PREFIX,
                 "query_prefix": QUERY_PREFIX,
+                # Half of the concepts have a domain, for which there may be an index or not.
+                "partial_indexes": ["vocabulary_id"],
             }
             configure(connection, "bench", settings)
             copy_in(connection, "COPY cdm.concept FROM STDIN", concept_rows(count))
@@ -126,13 +128,16 @@ def escaped(text: str) -> str:
 
 
 def fill(connection: psycopg.Connection, count: int) -> None:
-    """Store a vector for each name, without a model and without the index."""
-    hashes = connection.execute("SELECT text_hash FROM omop_emb.term ORDER BY concept_id").fetchall()
-    statement = "COPY omop_emb.embedding_1 (text_hash, embedding) FROM STDIN (FORMAT BINARY)"
+    """Store a vector for each name, in the order of the concepts, without a model and without the index."""
+    rows = connection.execute(
+        "SELECT t.text_hash, f.domains, f.vocabularies FROM omop_emb.config c, omop_emb.filed_under(c, NULL) f"
+        " JOIN omop_emb.term t USING (text_hash) ORDER BY t.concept_id"
+    ).fetchall()
+    statement = "COPY omop_emb.embedding_1 (text_hash, domains, vocabularies, embedding) FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(["bytea", "vector"])
-        for (text_hash,), vector in zip(hashes, vectors(count, DOCUMENT_SEED), strict=True):
-            copy.write_row((text_hash, Vector(vector)))
+        copy.set_types(["bytea", "text[]", "text[]", "vector"])
+        for row, vector in zip(rows, vectors(count, DOCUMENT_SEED), strict=True):
+            copy.write_row((*row, Vector(vector)))
 
 
 def search(text: str, mode: str = "semantic", arguments: str = "", columns: str = "*") -> str:

@@ -37,8 +37,11 @@ def filters(setup: Setup) -> dict[str, Filter]:
     def fixed(argument: str, column: str, value: str) -> Filter:
         return lambda _: (f"{argument} => '{{{value}}}'", f"m.{column} = '{value}'")
 
-    def adversarial(text: str) -> tuple[str, str]:
-        return f"vocabularies => '{{{far[text]}}}'", f"m.vocabulary_id = '{far[text]}'"
+    def adversarial(*others: str) -> Filter:
+        return lambda text: (
+            f"vocabularies => '{{{','.join([far[text], *others])}}}'",
+            f"m.vocabulary_id = '{far[text]}'",
+        )
 
     return {
         EVERYTHING: lambda _: ("", "true"),
@@ -47,7 +50,9 @@ def filters(setup: Setup) -> dict[str, Filter]:
             f"{name} at random (a class)": fixed("concept_classes", "concept_class_id", name)
             for name in SHARES_OF_CLASSES
         },
-        "20 % of the clusters, none near the query (a vocabulary)": adversarial,
+        "20 % of the clusters, none near the query (a vocabulary, partial index)": adversarial(),
+        # Partial indexes are for a single value.
+        "20 % of the clusters, none near the query (no partial index)": adversarial("None of these"),
     }
 
 
