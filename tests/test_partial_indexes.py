@@ -66,17 +66,30 @@ def partial_indexes(connection: psycopg.Connection) -> list[tuple[object, ...]]:
     ).fetchall()
 
 
-def test_a_vocabulary_with_many_terms_has_an_index_of_its_own(clustered: psycopg.Connection) -> None:
-    assert partial_indexes(clustered) == [("vocabulary_id", "Far", True)]
-    assert "Index Scan using embedding_1_hnsw_1" in plans(clustered, NEAREST_FAR)
-    exact = clustered.execute(
+def exactly(connection: psycopg.Connection) -> list[tuple[int]]:
+    """Return what the search for 'home' in vocabulary Far has to find."""
+    return connection.execute(
         "SELECT t.concept_id FROM omop_emb.embedding_1 e JOIN omop_emb.term t USING (text_hash)"
         " WHERE t.concept_id <= %s ORDER BY e.embedding <=> omop_emb_embed_query('home'), 1 LIMIT 10",
         [FAR],
     ).fetchall()
+
+
+def test_a_vocabulary_with_many_terms_has_an_index_of_its_own(clustered: psycopg.Connection) -> None:
+    assert partial_indexes(clustered) == [("vocabulary_id", "Far", True)]
+    assert "Index Scan using embedding_1_hnsw_1" in plans(clustered, NEAREST_FAR)
     found = clustered.execute(NEAREST_FAR).fetchall()
     assert len(found) == 10
-    assert len(set(found) & set(exact)) >= 9
+    assert len(set(found) & set(exactly(clustered))) >= 9
+
+
+def test_without_one_a_scan_that_finds_too_few_gives_way_to_a_comparison(clustered: psycopg.Connection) -> None:
+    nearest = NEAREST_FAR.replace("{Far}", "{Far,None of these}")
+    assert clustered.execute(nearest).fetchall() == exactly(clustered)
+    # What is near is found by the index.
+    near = plans(clustered, nearest.replace("Far", "Near"))
+    assert "Index Scan using embedding_1_hnsw " in near
+    assert "Hash Join" not in near
 
 
 def test_a_changed_vocabulary_counts_at_once_and_is_filed_by_the_next_index_run(clustered: psycopg.Connection) -> None:
