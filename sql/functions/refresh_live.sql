@@ -7,14 +7,16 @@ DECLARE
     filed_anew bigint;
     vectors bigint;
 BEGIN
-    EXECUTE format($sql$
-        SELECT count(*) FILTER (WHERE (e.domains, e.vocabularies) IS DISTINCT FROM (f.domains, f.vocabularies)), count(*)
-        FROM omop_emb.%1$I e JOIN omop_emb.filed_under($1, $2) f ON f.text_hash = e.text_hash
-        WHERE e.live
-        $sql$, omop_emb.embedding_table(c)) INTO filed_anew, vectors USING c, touched;
     -- Each row that changes is put into the HNSW indexes again and leaves a dead one there that scans stumble over.
-    IF filed_anew > 1000 AND filed_anew > vectors / 10 AND touched IS NULL THEN
-        PERFORM omop_emb.drop_hnsw(c);
+    IF touched IS NULL AND to_regclass(format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) IS NOT NULL THEN
+        EXECUTE format($sql$
+            SELECT count(*) FILTER (WHERE (e.domains, e.vocabularies) IS DISTINCT FROM (f.domains, f.vocabularies)), count(*)
+            FROM omop_emb.%1$I e JOIN omop_emb.filed_under($1, NULL) f ON f.text_hash = e.text_hash
+            WHERE e.live
+            $sql$, omop_emb.embedding_table(c)) INTO filed_anew, vectors USING c;
+        IF filed_anew > 1000 AND filed_anew > vectors / 10 THEN
+            PERFORM omop_emb.drop_hnsw(c);
+        END IF;
     END IF;
     -- A vector whose text nobody uses any more leaves the HNSW index but is kept: the text may come back.
     EXECUTE format($sql$
