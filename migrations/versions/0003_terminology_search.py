@@ -32,6 +32,7 @@ $do$""",
     "DROP FUNCTION IF EXISTS omop_emb.embed_documents(omop_emb.config, text[])",
     "DROP FUNCTION IF EXISTS omop_emb.search_statement(omop_emb.config, boolean)",
     "ALTER TYPE omop_emb.search_result ADD ATTRIBUTE semantic_rank int, ADD ATTRIBUTE lexical_rank int",
+    "ALTER TYPE omop_emb.answer ADD ATTRIBUTE unavailable boolean",
     "ALTER TYPE omop_emb.search_filter ADD ATTRIBUTE mapped_terms boolean",
     """
 ALTER TABLE omop_emb.config
