@@ -73,8 +73,8 @@ def test_an_upgraded_installation_is_like_a_fresh_one(vocabulary_dsn: str, dsn: 
     assert migrate(vocabulary_dsn).revision_before == "0001"
     with psycopg.connect(dsn, autocommit=True) as fresh, psycopg.connect(vocabulary_dsn, autocommit=True) as upgraded:
         # A configuration keeps what it was given under older defaults.
-        old = {"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 100, "partial_indexes": []}
-        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS, **old})
+        kept = {"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 100, "partial_indexes": []}
+        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS, **kept})
         old, new = (comparable(tool("pg_dump", "--schema-only", of)) for of in (vocabulary_dsn, dsn))
         assert old == new
         tables = ("provenance_id, model", "provenance"), ("config_id, rolled_back_at", "activation"), ("*", "config")
