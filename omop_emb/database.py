@@ -44,7 +44,7 @@ def readable_errors() -> Iterator[None]:
         message = str(error.diag.message_primary)
         if "omop_emb" not in message:
             raise OmopEmbError(message, error.diag.message_hint) from error
-        if re.search(r"omop_emb\.(embedding|nearest)_\d", message):
+        if re.search(r"omop_emb\.(embedding|nearest|hybrid)_\d", message):
             raise OmopEmbError(
                 "the configuration was deleted meanwhile", "omop-emb-admin status lists those that are there.", "OE002"
             ) from error
@@ -62,6 +62,22 @@ def readable_errors() -> Iterator[None]:
         raise OmopEmbError(message, error.diag.message_hint, error.diag.sqlstate) from error
     except UnicodeEncodeError:
         raise OmopEmbError("an argument is not valid text: it cannot be encoded as UTF-8") from None
+
+
+@contextmanager
+def heard_warnings(connection: psycopg.Connection) -> Iterator[list[str]]:
+    """Give a list that gets the message of each WARNING as it comes."""
+    messages: list[str] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            messages.append(str(notice.message_primary))
+
+    connection.add_notice_handler(hear)
+    try:
+        yield messages
+    finally:
+        connection.remove_notice_handler(hear)
 
 
 @contextmanager
