@@ -132,6 +132,18 @@ def test_a_configuration_bounds_what_letters_find(db: psycopg.Connection, shared
         db.execute("DELETE FROM omop_emb.config WHERE name = 'narrow'")
 
 
+def test_a_session_with_the_strings_of_old_applications(db: psycopg.Connection) -> None:
+    """Where a backslash in a string escapes, unless the string says what it means."""
+    queries = ("metformn", "back\\slash", "type 2 diabetes", "it's")
+    expected = [search(db, query, 400) for query in queries]
+    status = db.execute("SELECT concepts_in_scope, indexed, pending, stale FROM omop_emb.status").fetchall()
+    with psycopg.connect(db.info.dsn, autocommit=True, options="-c standard_conforming_strings=off") as old:
+        assert [search(old, query, 400) for query in queries] == expected
+        old.execute("SELECT * FROM omop_emb_index()")
+        counts = old.execute("SELECT concepts_in_scope, indexed, pending, stale FROM omop_emb.status").fetchall()
+        assert counts == status
+
+
 def test_what_is_new_or_gone_is_found_by_its_letters_or_not(db: psycopg.Connection) -> None:
     """A word that no term had before, misspelt too, with the next index run; what is deleted at once."""
     db.execute(INSERT.encode() + b" VALUES (900, 'zolgensma kit', 'Drug', 'RxNorm', 'Odd', 'S', 'N1', NULL)")
