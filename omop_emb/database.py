@@ -65,6 +65,22 @@ def readable_errors() -> Iterator[None]:
 
 
 @contextmanager
+def heard_warnings(connection: psycopg.Connection) -> Iterator[list[str]]:
+    """Give a list that gets the message of each WARNING as it comes."""
+    messages: list[str] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            messages.append(str(notice.message_primary))
+
+    connection.add_notice_handler(hear)
+    try:
+        yield messages
+    finally:
+        connection.remove_notice_handler(hear)
+
+
+@contextmanager
 def session_errors() -> Iterator[None]:
     """Do the same for an error that comes through SQLAlchemy."""
     with readable_errors():

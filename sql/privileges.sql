@@ -56,6 +56,7 @@ GRANT EXECUTE ON FUNCTION
     public.omop_emb_embed_query(text),
     public.omop_emb_version(),
     omop_emb.config_status(text),
+    omop_emb.failed_terms(),
     omop_emb.standard_targets(int[]),
     omop_emb.nearest_concepts(real[], int, text[], text[], text[], boolean, boolean, int[], boolean, text, text),
     omop_emb.concept_embeddings(text, int[]),

@@ -128,6 +128,14 @@ SEARCHES = (
 
 
 @pytest.mark.parametrize("call", SEARCHES)
+def test_a_filter_of_two_dimensions(db: psycopg.Connection, shared_endpoint: Endpoint, call: str) -> None:
+    for name in FILTERS:
+        statement = f"SELECT * FROM {call.format(name + ' => CAST(%s AS text[])')}"
+        refused(db, statement, ["{{Drug},{Condition}}"], "a filter is an array of 2 dimensions")
+    assert shared_endpoint.requests == []
+
+
+@pytest.mark.parametrize("call", SEARCHES)
 @pytest.mark.parametrize("k", [0, -1, -2147483648, None])
 def test_k_below_one(db: psycopg.Connection, shared_endpoint: Endpoint, k: int | None, call: str) -> None:
     message = f"k is {'NULL' if k is None else k}, it must be at least 1"

@@ -215,6 +215,26 @@ def test_search_as_a_table_and_as_json(ready: str, endpoint: Endpoint) -> None:
     assert done(ready, "search", "--", "-x; [bold]%s")
 
 
+def test_the_table_fits_a_terminal_and_says_what_matched(ready: str) -> None:
+    name = "Glucose [moles/volume] in Blood"
+    with psycopg.connect(ready, autocommit=True) as connection:
+        connection.execute("UPDATE cdm.concept SET concept_name = %s WHERE concept_id = 3004249", [name])
+        connection.execute("ALTER TABLE cdm.concept_synonym ALTER COLUMN concept_synonym_name TYPE text")
+        connection.execute("INSERT INTO cdm.concept_synonym VALUES (3004249, %s, 0)", ["sweet " * 500])
+        connection.execute("SELECT omop_emb_index()")
+    shown = {}
+    for query in (name, "heart attack", "C02", "sweet " * 500):
+        table = done(ready, "search", query, "-k", "1")
+        assert max(map(len, table.splitlines())) <= 80
+        shown[query] = " ".join(table.split())
+    assert "Glucose [moles/volume]" in shown[name]
+    assert "name:" not in shown[name]
+    assert "synonym: Heart attack" in shown["heart attack"]
+    assert "code: C02" in shown["C02"]
+    assert len(shown["sweet " * 500]) < 600
+    assert done(ready, "search", "x", "--domain", "none") == "nothing found\n"
+
+
 def test_the_mode_of_a_search_and_its_warnings(ready: str) -> None:
     (first, *_) = json.loads(done(ready, "search", "c 02", "--json"))
     assert (first["concept_id"], first["matched_kind"], first["lexical_rank"]) == (21604254, "code", 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from omop_emb.demo.binaries import find_binaries
+from omop_emb.demo.binaries import NEEDED_EXTENSIONS, find_binaries
 from omop_emb.demo.cluster import Cluster
 from omop_emb.errors import OmopEmbError
 
@@ -135,8 +135,9 @@ def test_a_bad_setting_is_a_clear_error_and_leaves_nothing() -> None:
 
 def test_a_directory_without_a_server_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PG_BINDIR", str(tmp_path))
-    with pytest.raises(OmopEmbError, match=f"{tmp_path} has no initdb"):
+    with pytest.raises(OmopEmbError, match=f"{tmp_path} has no initdb") as caught:
         find_binaries()
+    assert all(name in str(caught.value.hint) for name in NEEDED_EXTENSIONS)
 
 
 CHILD = """

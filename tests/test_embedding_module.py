@@ -77,12 +77,13 @@ class Post:
     def __init__(self, *answers: tuple[int, dict[str, str], bytes] | Exception) -> None:
         self.answers = list(answers)
         self.requests: list[dict[str, Any]] = []
+        self.longest_timeout = 1.0
 
     def __call__(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         assert url == "http://localhost/v1/embeddings"
-        assert 0 < timeout <= 1
+        assert 0 < timeout <= self.longest_timeout
         self.requests.append(json.loads(body))
         if self.answers:
             answer = self.answers.pop(0)
@@ -192,6 +193,36 @@ def test_retries_back_off_and_end_within_the_timeout() -> None:
         embed(SETTINGS, QUERY, ["x"], post, clock.pause, clock)
     assert clock.now < 1
     assert len(post.requests) > 2, "a busy endpoint is asked again for as long as timeout_ms allows"
+
+
+@pytest.mark.parametrize(("role", "longest"), [(QUERY, 1), (DOCUMENT, 20)])
+def test_where_letters_can_answer_a_query_is_not_sent_again_for_long(role: str, longest: float) -> None:
+    patient = {**SETTINGS, "timeout_ms": 20_000, "max_retries": 99, "lexical_fallback": True}
+    for failure in ((503, {"retry-after": "0.3"}, b"busy"), (500, {}, b"no"), OSError("reset")):
+        post, clock = Post(*[failure] * 999), Clock()
+        post.longest_timeout = 20
+        with pytest.raises(EmbeddingError) as raised:
+            embed(patient, role, ["x"], post, clock.pause, clock)
+        assert raised.value.unavailable
+        assert longest / 4 < clock.now < longest
+        assert len(post.requests) > 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "unavailable"),
+    [
+        *(((status, {}, b"no"), True) for status in (408, 429, 500, 503, 599)),
+        *(((status, {}, b"no"), False) for status in (304, 400, 401, 404, 413)),
+        *((error, True) for error in (TimeoutError(), ConnectionRefusedError(), OSError("no route to host"))),
+        *((error, False) for error in (ValueError("port"), OSError("certificate verify failed"))),
+        ((200, {}, b"not json"), False),
+    ],
+)
+def test_what_counts_as_unavailable(failure: Any, unavailable: bool) -> None:
+    post, clock = Post(failure), Clock()
+    with pytest.raises(EmbeddingError) as raised:
+        embed({**SETTINGS, "timeout_ms": 1, "max_retries": 0}, QUERY, ["x"], post, clock.pause, clock)
+    assert raised.value.unavailable == unavailable
 
 
 def test_a_lost_connection_is_tried_again_and_a_bad_certificate_is_not() -> None:

@@ -186,6 +186,34 @@ def test_a_text_that_failed_is_tried_again_at_once_for_its_concept(
     assert configured.execute("SELECT FROM omop_emb.failures").fetchall() == []
 
 
+def test_a_failure_is_told_of_what_is_wanted_only(configured: psycopg.Connection, endpoint: Endpoint) -> None:
+    """The text of a wanted term may also be one of a kind that is not indexed, or of a concept out of scope."""
+    configured.execute("UPDATE omop_emb.config SET mapped_terms = true")
+    # The name of 35207668, which is a mapped term of 312327.
+    configured.execute("UPDATE cdm.concept SET concept_name = 'poison' WHERE concept_id = 35207668")
+    configured.execute("DELETE FROM cdm.concept_relationship")
+    configured.execute(
+        "INSERT INTO cdm.concept_relationship (concept_id_1, concept_id_2, relationship_id)"
+        " VALUES (35207668, 312327, 'Maps to')"
+    )
+    configured.execute("INSERT INTO cdm.concept_synonym VALUES (378253, 'poison', 0), (378253, 'poison too', 0)")
+    endpoint.respond = lambda request: Answer(400) if any("poison" in text for text in request["input"]) else None
+    run(configured)
+    failures = "SELECT concept_id, text FROM omop_emb.failures ORDER BY 1, 2"
+    told = [(312327, "poison"), (378253, "poison"), (378253, "poison too"), (35207668, "poison")]
+    assert configured.execute(failures).fetchall() == told
+    assert status(configured)[4] == 3
+    changes = {"mapped_terms = false": 312327, "synonyms = false": 378253, "vocabularies = '{SNOMED}'": 35207668}
+    for change, concept_id in changes.items():
+        configured.execute(f"UPDATE omop_emb.config SET {change}".encode())
+        told = [row for row in told if row[0] != concept_id]
+        for _ in range(2):
+            assert configured.execute(failures).fetchall() == told
+            assert status(configured)[4] == len({row[0] for row in told})
+            run(configured)
+    assert configured.execute("SELECT last_error FROM omop_emb.status").fetchone() == (None,)
+
+
 def test_the_other_configuration_is_left_to_its_own_run(indexed: psycopg.Connection, endpoint: Endpoint) -> None:
     configure(indexed, "other", {"api_base": endpoint.url, **SETTINGS, "document_prefix": "other: "})
     endpoint.requests.clear()

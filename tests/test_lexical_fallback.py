@@ -148,6 +148,55 @@ def test_an_endpoint_that_breaks_down_on_the_way(
     assert ("lexical",) not in kinds
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_an_endpoint_that_is_too_busy_is_asked_again_for_a_second(
+    down: psycopg.Connection, endpoint: Endpoint, status: int
+) -> None:
+    down.execute("UPDATE omop_emb.config SET api_base = %s, max_retries = 100", [endpoint.url])
+    endpoint.respond = lambda _: Answer(status, b"busy")
+    for call in CALLS:
+        started = time.monotonic()
+        assert rows(down, f"SELECT DISTINCT matched_kind FROM ({call.format('')}) f") == [("lexical",)]
+        assert time.monotonic() - started < 2.5
+    answers = [Answer(status, b"busy")] * (status != 408)
+    endpoint.respond = lambda _: answers.pop() if answers else None
+    kinds = rows(down, "SELECT DISTINCT matched_kind FROM omop_emb_search('rash')")
+    assert ("lexical",) not in kinds
+
+
+def test_without_an_answer_from_letters_it_is_waited_for(down: psycopg.Connection, endpoint: Endpoint) -> None:
+    """Vectors of queries for their own sake, and those of documents."""
+    down.execute("UPDATE omop_emb.config SET api_base = %s", [endpoint.url])
+    for call in (
+        "SELECT omop_emb_embed_query('rash')",
+        "SELECT * FROM omop_emb.embed_texts('test', 'query', '{rash}')",
+        "SELECT omop_emb_embed_document('rash')",
+    ):
+        answers = [Answer(503, b"busy", {"Retry-After": "1.1"})]
+        endpoint.respond = lambda _, answers=answers: answers.pop() if answers else None  # type: ignore[misc]
+        assert len(rows(down, call)) == 1
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 422])
+def test_a_refusal_is_an_error_that_somebody_has_to_see(
+    down: psycopg.Connection, endpoint: Endpoint, status: int
+) -> None:
+    down.execute("UPDATE omop_emb.config SET api_base = %s", [endpoint.url])
+    endpoint.respond = lambda _: Answer(status, b"not for you")
+    for call in CALLS[:2]:
+        with pytest.raises(psycopg.Error, match=f"HTTP {status}: not for you") as raised:
+            rows(down, call.format(""))
+        assert raised.value.diag.sqlstate == "OE003"
+
+
+def test_a_key_that_is_not_set_is_an_error_too(down: psycopg.Connection) -> None:
+    down.execute("UPDATE omop_emb.config SET api_key_name = 'OMOP_EMB_NOT_SET'")
+    for call in CALLS[:2]:
+        with pytest.raises(psycopg.Error, match="OMOP_EMB_NOT_SET") as raised:
+            rows(down, call.format(""))
+        assert raised.value.diag.sqlstate == "OE003"
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_timeouts_and_cancels_end_it(down: psycopg.Connection, connect: Connect, endpoint: Endpoint, call: str) -> None:
     down.execute("UPDATE omop_emb.config SET api_base = %s", [endpoint.url])

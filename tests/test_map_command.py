@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from omop_emb.cli import main
 from omop_emb.errors import OmopEmbError
 from omop_emb.mapping.source import Columns, read_source
-from tests.endpoint import Endpoint
+from tests.endpoint import Answer, Endpoint
 from tests.test_map import ICD_NAME, mappable
 
 __all__ = ["mappable"]
@@ -133,6 +133,37 @@ def test_thousands_of_names_in_batches(mappable: psycopg.Connection, tmp_path: P
     for row in rows:
         answers.setdefault(row["sourceName"], set()).add(row["matchScore"])
     assert all(len(scores) == 1 for scores in answers.values())
+
+
+def test_a_name_that_cannot_be_embedded_is_named_by_its_lines(
+    mappable: psycopg.Connection, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    endpoint.respond = lambda request: Answer(400, b"too odd") if any("odd" in t for t in request["input"]) else None
+    lines = "".join(f"{number},name {number}\n" for number in range(600))
+    source = write(tmp_path, f"code,name\n{lines}x,odd name\ny,Headache\nz,{'long ' * 7000}\nx2,odd name\n")
+    result = run(mappable, source, "--output", "usagi")
+    assert result.exit_code == 0, result.stderr
+    assert "query" not in result.stderr
+    assert "warning" not in result.stderr
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    refused = f"the name cannot be embedded: the endpoint {endpoint.url} answered HTTP 400: too ..."
+    long = "the name cannot be embedded: the text to embed has 34999 characters, the limit is 32768"
+    assert notes == [
+        f"note: line {line}: {problem}; kept without a concept"
+        for line, problem in ((602, refused), (604, long), (605, refused))
+    ]
+    comments = [(row["conceptId"], row["comment"]) for row in csv.DictReader(io.StringIO(result.stdout))][-4:]
+    assert comments == [("0", refused), ("378253", ""), ("0", long), ("0", refused)]
+
+
+def test_other_warnings_are_said_once(mappable: psycopg.Connection, endpoint: Endpoint, tmp_path: Path) -> None:
+    mappable.execute("UPDATE omop_emb.config SET api_base = 'http://127.0.0.1:1/v1', lexical_fallback = true")
+    lines = "".join(f"{number},name {number}\n" for number in range(600))
+    result = run(mappable, write(tmp_path, f"code,name\n{lines}"), "--output", "usagi")
+    assert result.exit_code == 0, result.stderr
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "letters, not meaning" in warnings[0]
 
 
 def test_nothing_half_written_stays(mappable: psycopg.Connection, tmp_path: Path) -> None:

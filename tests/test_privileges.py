@@ -20,6 +20,7 @@ READER_FUNCTIONS = {
     "omop_emb_embed_query",
     "omop_emb_version",
     "config_status",
+    "failed_terms",
     "nearest_concepts",
     "concept_embeddings",
     "concepts_without_embedding",

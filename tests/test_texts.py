@@ -49,6 +49,33 @@ def db(cluster: Cluster, installed_template: str, shared_endpoint: Endpoint) -> 
             yield connection
 
 
+def test_a_very_long_word_is_indexed_quietly(db: psycopg.Connection, shared_endpoint: Endpoint) -> None:
+    notices: list[str] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        notices.append(str(notice.message_primary))
+
+    db.execute(
+        "INSERT INTO cdm.concept (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, concept_code)"
+        " VALUES (1, repeat('long', 1000) || ' word', 'x', 'x', 'x', 'x')"
+    )
+    db.add_notice_handler(hear)
+    try:
+        assert db.execute("SELECT embedded FROM omop_emb_index()").fetchone() == (1,)
+        assert notices == []
+        found = db.execute("SELECT lexical_rank FROM omop_emb_search('words')").fetchall()
+        assert found == [(1,)]
+        db.execute("UPDATE omop_emb.config SET mapped_terms = true")
+        db.execute("ALTER TABLE cdm.concept_relationship RENAME TO elsewhere")
+        db.execute("SELECT omop_emb_index()")
+        assert notices == ["mapped terms are not indexed: there is no table cdm.concept_relationship"]
+    finally:
+        db.remove_notice_handler(hear)
+        db.execute("ALTER TABLE IF EXISTS cdm.elsewhere RENAME TO concept_relationship")
+        db.execute("UPDATE omop_emb.config SET mapped_terms = false")
+        db.execute("DELETE FROM cdm.concept")
+
+
 @relaxed
 @given(text=texts)
 @example(text="%s %% %(a)s {0} {{ cdm }} $1 $$ $python$")

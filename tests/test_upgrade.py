@@ -3,11 +3,13 @@
 import hashlib
 
 import psycopg
+import pytest
 from alembic import command
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 from omop_emb.configuration import configure
+from omop_emb.errors import OmopEmbError
 from omop_emb.install import alembic_config, migrate
 from omop_emb.rendering import Schemas, render
 from omop_emb.resources import MIGRATIONS, SQL
@@ -45,17 +47,22 @@ INSERT INTO omop_emb.queue (concept_ids) VALUES ('{(,)}');
 """
 
 
+def upgrade(raw: psycopg.Connection, revision: str) -> None:
+    """Bring what holds state to a revision, and nothing else."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
 def install_0001(dsn: str, endpoint: Endpoint) -> None:
     """Make a database as it was under revision 0001."""
     with psycopg.connect(dsn) as raw:
         raw.execute("CREATE EXTENSION vector; CREATE EXTENSION plpython3u; CREATE SCHEMA omop_emb")
         raw.execute(render(SQL / "roles.sql", Schemas("cdm")).encode())
         raw.commit()
-        engine = create_engine("postgresql+psycopg://", creator=lambda: raw, poolclass=StaticPool)
-        with engine.begin() as connection:
-            config = alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0001")
+        upgrade(raw, "0001")
     with psycopg.connect(dsn) as raw:
         cursor = psycopg.ClientCursor(raw)
         vector = str(vector_for("doc: Headache", 8))
@@ -68,13 +75,33 @@ def test_released_revisions_do_not_change() -> None:
         assert hashlib.sha256(text).hexdigest()[:8] == digest, f"{name} was released: write a new revision"
 
 
+def test_views_of_the_site_are_in_the_way_by_name(vocabulary_dsn: str, endpoint: Endpoint) -> None:
+    install_0001(vocabulary_dsn, endpoint)
+    with psycopg.connect(vocabulary_dsn) as raw:
+        upgrade(raw, "0002")
+        raw.execute(
+            "CREATE VIEW omop_emb.status AS SELECT 'test' AS name;"
+            "CREATE FUNCTION public.omop_emb_search(query text, k int, a text[], b text[], c text[], d boolean,"
+            " e boolean, f int, mode text, config text) RETURNS TABLE (concept_id int) LANGUAGE sql AS 'SELECT 1';"
+            "CREATE VIEW public.watched AS SELECT name FROM omop_emb.status;"
+            "CREATE MATERIALIZED VIEW cdm.found AS"
+            " SELECT * FROM omop_emb_search('x', 1, NULL, NULL, NULL, false, false, NULL, NULL, NULL)"
+        )
+    with pytest.raises(OmopEmbError, match=r"have to be replaced: cdm\.found, watched$") as raised:
+        migrate(vocabulary_dsn)
+    assert "pg_get_viewdef" in str(raised.value.hint)
+    with psycopg.connect(vocabulary_dsn) as raw:
+        raw.execute("DROP VIEW public.watched; DROP MATERIALIZED VIEW cdm.found")
+    assert migrate(vocabulary_dsn).revision_before == "0002"
+
+
 def test_an_upgraded_installation_is_like_a_fresh_one(vocabulary_dsn: str, dsn: str, endpoint: Endpoint) -> None:
     install_0001(vocabulary_dsn, endpoint)
     assert migrate(vocabulary_dsn).revision_before == "0001"
     with psycopg.connect(dsn, autocommit=True) as fresh, psycopg.connect(vocabulary_dsn, autocommit=True) as upgraded:
         # A configuration keeps what it was given under older defaults.
-        defaults = {"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 100, "partial_indexes": []}
-        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS, **defaults})
+        kept = {"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 100, "partial_indexes": []}
+        configure(fresh, "test", {"api_base": endpoint.url, "dimensions": 8, **SETTINGS, **kept})
         old, new = (comparable(tool("pg_dump", "--schema-only", of)) for of in (vocabulary_dsn, dsn))
         assert old == new
         tables = ("provenance_id, model", "provenance"), ("config_id, rolled_back_at", "activation"), ("*", "config")

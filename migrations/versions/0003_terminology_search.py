@@ -6,6 +6,31 @@ revision = "0003"
 down_revision = "0002"
 
 STATEMENTS = (
+    # Else PostgreSQL advises to drop them too.
+    """
+DO $do$
+DECLARE
+    site_views text;
+BEGIN
+    SELECT string_agg(DISTINCT v.oid::regclass::text, ', ' ORDER BY v.oid::regclass::text) INTO site_views
+    FROM pg_depend d
+    JOIN pg_rewrite r ON r.oid = d.objid
+    JOIN pg_class v ON v.oid = r.ev_class
+    WHERE d.classid = 'pg_rewrite'::regclass AND v.relnamespace <> 'omop_emb'::regnamespace
+        AND (d.refclassid, d.refobjid) IN (
+            SELECT 'pg_class'::regclass, c.oid FROM pg_class c
+            WHERE c.relnamespace = 'omop_emb'::regnamespace AND c.relname IN ('status', 'failures')
+            UNION ALL
+            SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p
+            WHERE p.pronamespace = 'public'::regnamespace AND p.proname = 'omop_emb_search');
+    IF site_views IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'OE005',
+            MESSAGE = 'views depend on omop_emb_search, omop_emb.status or omop_emb.failures, which have to be'
+                ' replaced: ' || site_views,
+            HINT = 'Keep what pg_get_viewdef says of them, drop them, run this again and create them anew.';
+    END IF;
+END
+$do$""",
     "DROP VIEW IF EXISTS omop_emb.status, omop_emb.failures",
     # Bodies that are parsed when they are created hold on to the row types that change here; all are written again.
     """
@@ -32,6 +57,7 @@ $do$""",
     "DROP FUNCTION IF EXISTS omop_emb.embed_documents(omop_emb.config, text[])",
     "DROP FUNCTION IF EXISTS omop_emb.search_statement(omop_emb.config, boolean)",
     "ALTER TYPE omop_emb.search_result ADD ATTRIBUTE semantic_rank int, ADD ATTRIBUTE lexical_rank int",
+    "ALTER TYPE omop_emb.answer ADD ATTRIBUTE unavailable boolean",
     "ALTER TYPE omop_emb.search_filter ADD ATTRIBUTE mapped_terms boolean",
     """
 ALTER TABLE omop_emb.config

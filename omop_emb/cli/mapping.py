@@ -55,8 +55,6 @@ def map_(
         raise click.UsageError("--file must not be SOURCE")
     with ExitStack() as stack:
         connection = stack.enter_context(connect(dsn, autocommit=True))
-        warnings: dict[str, None] = {}
-        connection.add_notice_handler(lambda notice: warnings.setdefault(str(notice.message_primary)))
         out: BinaryIO = stack.enter_context(replacing(file)) if file else sys.stdout.buffer
         show = stack.enter_context(step_bars("names"))
         done = map_file(
@@ -68,7 +66,7 @@ def map_(
             arguments=search_arguments(options),
             progress=functools.partial(show, "mapping"),
         )
-    for kind, messages in (("warning", list(warnings)), ("note", list(done.notes))):
+    for kind, messages in (("warning", done.warnings), ("note", done.notes)):
         for message in messages[:NOTES_SHOWN]:
             click.echo(f"{kind}: {message}", err=True)
         if len(messages) > NOTES_SHOWN:

@@ -7,13 +7,17 @@ from typing import Any
 
 import click
 import psycopg
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from omop_emb import indexing, searching
 from omop_emb.cli.options import as_json, config_option, search_arguments, search_options
 from omop_emb.cli.progress import step_bars
 from omop_emb.database import connect
+
+LONGEST_CELL = 200
 
 
 @click.command()
@@ -51,21 +55,36 @@ def search(dsn: str | None, /, query: str, k: int, as_json: bool, **options: Any
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
-    table = Table()
-    for name in ("rank", "concept_id", "concept_name", "domain", "vocabulary", "std", "similarity", "matched text"):
-        table.add_column(name, overflow="fold")
+    if not rows:
+        click.echo("nothing found")
+        return
+    Console().print(_result_table(rows))
+
+
+def _result_table(rows: list[dict[str, Any]]) -> Table:
+    """Return one row per concept; what else than its name matched is said below the name."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("rank", "concept_id", "concept", "domain", "vocabulary", "std", "sim."):
+        is_number = name in ("rank", "concept_id", "sim.")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in rows:
+        concept = Text(_shortened(row["concept_name"] or ""))
+        if row["matched_kind"] != "name":
+            concept.append(f"\n{row['matched_kind']}: {_shortened(row['matched_text'])}", style="dim")
         table.add_row(
             str(row["rank"]),
             str(row["concept_id"]),
-            row["concept_name"],
-            row["domain_id"],
-            row["vocabulary_id"],
+            concept,
+            Text(row["domain_id"] or ""),
+            Text(row["vocabulary_id"] or ""),
             row["standard_concept"],
             f"{row['similarity']:.3f}",
-            row["matched_text"],
         )
-    Console().print(table)
+    return table
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
 
 
 def _say_warning(notice: psycopg.errors.Diagnostic) -> None:

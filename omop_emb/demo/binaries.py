@@ -38,7 +38,8 @@ def find_binaries() -> tuple[Path, int]:
     raise OmopEmbError(
         "no usable PostgreSQL server is installed: "
         + ("; ".join(dict.fromkeys(problems)) or "nothing under /usr/lib/postgresql, no pg_config on PATH"),
-        hint="install PostgreSQL 15 or newer with plpython3u and pgvector, or set PG_BINDIR",
+        hint="install PostgreSQL 15 or newer with plpython3u, pgvector and pg_trgm (on Debian 13 the packages"
+        " postgresql-17, which has pg_trgm, postgresql-plpython3-17 and postgresql-17-pgvector), or set PG_BINDIR",
     )
 
 

@@ -22,7 +22,7 @@ OUTPUTS = ("usagi", "source-to-concept-map")
 class Summary:
     """How many source codes were mapped, were found without a standard concept, and were not found; lines left out.
 
-    ``notes`` are about lines of the source, each one sentence.
+    ``notes`` are about lines of the source, each one sentence; ``warnings`` are those of the database about all of it.
     """
 
     codes: int
@@ -32,6 +32,7 @@ class Summary:
     nothing_found: int
     left_out: int
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def map_file(
@@ -55,8 +56,11 @@ def map_file(
     if source_vocabulary_id is not None:
         fit(source)
     names = [code.name for code in source.codes if not code.problem]
-    found = map_names(connection, names, arguments or {}, progress)
+    found, warnings = map_names(connection, names, arguments or {}, progress)
     mappings = [NOTHING if code.problem else found[code.name] for code in source.codes]
+    for code, mapping in zip(source.codes, mappings, strict=True):
+        if mapping.problem:
+            source.notes.append(f"line {code.line}: {mapping.problem}; kept without a concept")
     if source_vocabulary_id is None:
         rows = list(usagi_rows(source, mappings))
     else:
@@ -76,6 +80,7 @@ def map_file(
         nothing_found=nothing,
         left_out=source.left_out,
         notes=tuple(source.notes),
+        warnings=tuple(warnings),
     )
 
 

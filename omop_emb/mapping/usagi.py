@@ -48,10 +48,8 @@ def _additional_headers(headers: tuple[str, ...]) -> Iterator[str]:
 
 
 def _comment(code: SourceCode, mapping: Mapping) -> str:
-    if code.problem:
-        return code.problem
     if not mapping.found:
-        return "nothing found"
+        return code.problem or mapping.problem or "nothing found"
     if not mapping.targets:
         return f"no standard concept for {mapping.found}"
     return "" if mapping.concept_id in {t.concept_id for t in mapping.targets} else f"by {mapping.found}"

@@ -30,6 +30,8 @@ LARGEST_COMPONENT = {"vector": 3.4028235e38, "halfvec": 65504.0}
 RESERVED_PARAMS = ("model", "input")
 # What clients send to Ollama, which takes any key: no secret, and a word that error messages need.
 PLACEHOLDER_KEY = "ollama"
+# What has another answer than vectors asks a busy endpoint again, but not for long.
+RETRY_SECONDS_BEFORE_FALLBACK = 1.0
 # Rejections of the request as a whole, whatever texts it holds.
 NOT_ABOUT_TEXTS = (401, 403, 404, 405, 407, 408, 429, 503)
 
@@ -44,14 +46,18 @@ class EmbeddingError(Exception):
 
     ``sqlstate`` is OE003 (unreachable, timeout, non-2xx), OE004 (a reply that makes no sense) or OE005 (a bad text).
     ``about_texts`` is true when the texts of the request may be the reason, so that a smaller batch is worth a try.
+    ``unavailable`` is true when the endpoint is down or overloaded, which may pass without anybody's doing.
     """
 
-    def __init__(self, sqlstate: str, message: str, hint: str, about_texts: bool = False) -> None:
+    def __init__(
+        self, sqlstate: str, message: str, hint: str, about_texts: bool = False, unavailable: bool = False
+    ) -> None:
         Exception.__init__(self, message)
         self.sqlstate = sqlstate
         self.message = message
         self.hint = hint
         self.about_texts = about_texts
+        self.unavailable = unavailable
 
 
 def prefixed(settings: Settings, role: str, texts: Sequence[str]) -> List[str]:
@@ -214,25 +220,36 @@ def retry_after(headers: Mapping[str, str]) -> Optional[float]:
         return None
 
 
-def unreachable(settings: Settings, reason: str, hint: str = "") -> EmbeddingError:
+def unreachable(settings: Settings, reason: str, hint: str = "", unavailable: bool = True) -> EmbeddingError:
     """Return the OE003 error for an endpoint that could not be asked."""
     return EmbeddingError(
         "OE003",
         f"the endpoint {settings['api_base']} could not be reached: {reason}",
         hint or "Check that it runs and that api_base is right as seen from where the request is sent.",
+        unavailable=unavailable,
     )
+
+
+def retry_seconds(settings: Settings, role: str) -> float:
+    """Return for how long a failed request may be sent again: ``timeout_ms``, less where a search can do without."""
+    seconds: float = settings["timeout_ms"] / 1000.0
+    if role == QUERY and settings.get("lexical_fallback"):
+        return min(seconds, RETRY_SECONDS_BEFORE_FALLBACK)
+    return seconds
 
 
 def embed_batch(
     settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
 ) -> List[List[float]]:
-    """Return one checked vector per text of one batch, after retries with back-off within ``timeout_ms``."""
+    """Return one checked vector per text of one batch, after retries with back-off within ``retry_seconds``."""
     url = settings["api_base"].rstrip("/") + "/embeddings"
     headers = request_headers(settings)
     secret = headers.get("Authorization", "")[len("Bearer ") :]
     secret = "" if secret == PLACEHOLDER_KEY else secret
     body = request_body(settings, role, texts)
-    deadline = clock() + settings["timeout_ms"] / 1000.0
+    started = clock()
+    deadline = started + settings["timeout_ms"] / 1000.0
+    last_retry = started + retry_seconds(settings, role)
     attempt = 0
     while True:
         attempt += 1
@@ -250,10 +267,11 @@ def embed_batch(
             raise unreachable(settings, "connection refused") from None
         except (OSError, http.client.HTTPException) as error:
             reason = endpoint_words(str(error).encode("utf-8", "replace"), role, texts, secret)
-            failure = unreachable(settings, reason or type(error).__name__)
-            final = attempt > settings["max_retries"] or "certificate" in str(error).lower()
+            lasting = "certificate" in str(error).lower()
+            failure = unreachable(settings, reason or type(error).__name__, unavailable=not lasting)
+            final = lasting or attempt > settings["max_retries"]
         except ValueError as error:
-            raise unreachable(settings, f"api_base is not a usable URL: {error}") from None
+            raise unreachable(settings, f"api_base is not a usable URL: {error}", unavailable=False) from None
         else:
             if 200 <= status < 300:
                 return parse_reply(settings, reply, len(texts))
@@ -265,13 +283,14 @@ def embed_batch(
                 f"Check model {settings['model']!r}, the {role}_prefix {settings[role + '_prefix']!r} and the request"
                 " settings of the configuration.",
                 about_texts,
+                unavailable=status in (408, 429) or status >= 500,
             )
             if status in (429, 503):
                 wanted = retry_after(reply_headers)
                 backoff, final = max(backoff, wanted or 0.0), False
             else:
                 final = status < 500 or attempt > settings["max_retries"]
-        if final or clock() + backoff >= deadline:
+        if final or clock() + backoff >= last_retry:
             raise failure
         pause(backoff)
 

@@ -23,7 +23,7 @@ BEGIN
         SELECT v.concept_id, v.concept_name
         FROM omop_emb.vocabulary_concept($2) v
         LEFT JOIN embedded e ON e.concept_id = v.concept_id AND (e.kind = 'supplied' OR e.text = v.concept_name)
-        WHERE e.concept_id IS NULL AND omop_emb.in_scope($1, v) AND v.concept_name ~ '\S'
+        WHERE e.concept_id IS NULL AND omop_emb.in_scope($1, v) AND v.concept_name ~ E'\\S'
             AND ($3 IS NULL OR v.domain_id = ANY ($3))
             AND ($4 IS NULL OR v.vocabulary_id = ANY ($4))
             AND ($5 IS NOT TRUE OR v.standard_concept = 'S')

@@ -45,10 +45,7 @@ BEGIN
                         AND EXISTS (SELECT FROM searchable l WHERE l.concept_id = m.concept_id)
                 ) d
             ), failed AS (
-                SELECT count(DISTINCT w.concept_id) AS concepts
-                FROM omop_emb.failure f
-                JOIN omop_emb.wanted_term($1) w ON w.text_hash = f.text_hash
-                WHERE f.config_id = $1.config_id
+                SELECT count(DISTINCT t.concept_id) AS concepts FROM omop_emb.failed_terms() t WHERE t.config = $1.name
             ), vectors AS (
                 SELECT count(*) FILTER (WHERE e.live AND $2) AS matching, count(*) FILTER (WHERE NOT $2) AS stale,
                     count(*) FILTER (WHERE NOT e.live AND $2) AS orphaned
@@ -60,8 +57,8 @@ BEGIN
                 coalesce((SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%2$L)), false),
                 omop_emb.triggers_installed(),
                 nullif(concat_ws('; ',
-                    (SELECT f.error FROM omop_emb.failure f WHERE f.config_id = $1.config_id
-                        ORDER BY f.failed_at DESC LIMIT 1),
+                    (SELECT t.error FROM omop_emb.failed_terms() t WHERE t.config = $1.name
+                        ORDER BY t.failed_at DESC LIMIT 1),
                     CASE WHEN $1.mapped_terms THEN omop_emb.mapped_terms_problem() END), ''),
                 vectors.matching, vectors.stale, vectors.orphaned
             FROM pending, stale, failed, vectors

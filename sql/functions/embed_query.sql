@@ -20,6 +20,10 @@ BEGIN
         END IF;
     END IF;
     answer := omop_emb.request_query(c, query, wanted);
+    IF answer.unavailable AND c.lexical_fallback THEN
+        PERFORM omop_emb.warn_of_lexical_answers(answer.error);
+        RETURN NULL;
+    END IF;
     -- Raised here, since an error raised in PL/Python gets a prefix and a traceback.
     IF answer.sqlstate IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = answer.sqlstate, MESSAGE = answer.error, HINT = answer.hint;
@@ -33,4 +37,5 @@ END
 $$;
 
 COMMENT ON FUNCTION omop_emb.embed_query(omop_emb.config, text) IS
-    'The vector of a text in the QUERY role, remembered or asked for';
+    'The vector of a text in the QUERY role, remembered or asked for; NULL, with a warning, when the endpoint is'
+    ' unavailable and the configuration can do without it';

@@ -6,6 +6,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+    c omop_emb.config;
     answer omop_emb.answer;
 BEGIN
     IF role IS NULL OR role NOT IN ('document', 'query') THEN
@@ -15,7 +16,10 @@ BEGIN
     IF texts IS NULL OR array_position(texts, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'a text to embed is NULL' USING ERRCODE = 'OE005', HINT = 'Pass an array of texts.';
     END IF;
-    FOR answer IN SELECT a.* FROM omop_emb.embed_in_role(omop_emb.config_for(config), role, texts) a LOOP
+    c := omop_emb.config_for(config);
+    -- Letters are no answer here.
+    c.lexical_fallback := false;
+    FOR answer IN SELECT a.* FROM omop_emb.embed_in_role(c, role, texts) a LOOP
         IF answer.error IS NOT NULL THEN
             RAISE EXCEPTION 'text % of %: %', answer.text_no, cardinality(texts), answer.error
                 USING ERRCODE = 'OE005', HINT = 'The endpoint embeds other texts: this one is not acceptable to it.';

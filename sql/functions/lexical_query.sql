@@ -33,7 +33,7 @@ BEGIN
         WHERE l.lexeme NOT IN (SELECT k.lexeme FROM known k)
     ), alternative AS (
         SELECT m.lexeme, max(m.weight) AS weight, least(sum(m.terms), frequent + 1) AS terms,
-            string_agg('''' || replace(replace(m.word, '\', '\\'), '''', '''''') || '''', ' | ') AS words
+            string_agg('''' || replace(replace(m.word, E'\\', E'\\\\'), '''', '''''') || '''', ' | ') AS words
         FROM meant m
         GROUP BY m.lexeme
     ), rare AS (

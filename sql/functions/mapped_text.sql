@@ -23,7 +23,7 @@ BEGIN
         FROM mapping r
         JOIN {{ cdm }}.concept s ON s.concept_id = r.concept_id_1
         JOIN omop_emb.vocabulary_concept($1) c ON c.concept_id = r.concept_id_2
-        WHERE s.concept_name ~ '\S' AND s.concept_name::text IS DISTINCT FROM c.concept_name
+        WHERE s.concept_name ~ E'\\S' AND s.concept_name::text IS DISTINCT FROM c.concept_name
             AND omop_emb.flag(s.standard_concept) IS DISTINCT FROM 'S'%s
         $sql$, CASE WHEN without_synonyms THEN $sql$
             AND NOT EXISTS (

@@ -3,8 +3,12 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    c omop_emb.config := omop_emb.config_for(NULL);
 BEGIN
-    RETURN omop_emb.embed_query(omop_emb.config_for(NULL), text);
+    -- Letters are no answer here.
+    c.lexical_fallback := false;
+    RETURN omop_emb.embed_query(c, text);
 END
 $$;
 

@@ -21,15 +21,9 @@ BEGIN
     c := omop_emb.config_for(config);
     f := omop_emb.search_filter(c, k, domains, vocabularies, concept_classes, standard_only, include_invalid,
         ancestor_concept_id, NULL);
-    IF c.lexical_fallback THEN
-        BEGIN
-            embedding := omop_emb.embed_query(c, query);
-        EXCEPTION WHEN SQLSTATE 'OE003' THEN
-            PERFORM omop_emb.warn_of_lexical_answers(SQLERRM);
-            mode := 'lexical';
-        END;
-    ELSE
-        embedding := omop_emb.embed_query(c, query);
+    embedding := omop_emb.embed_query(c, query);
+    IF embedding IS NULL THEN
+        mode := 'lexical';
     END IF;
     RETURN QUERY EXECUTE 'SELECT s.* FROM ' || omop_emb.search_call(c, mode, '$1', '$2', '$3', '$4') || ' s'
         USING query, embedding, k::bigint, f;

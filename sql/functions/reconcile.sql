@@ -2,6 +2,8 @@ CREATE OR REPLACE FUNCTION omop_emb.reconcile(concept_ids int[] DEFAULT NULL)
     RETURNS TABLE (config_id int, removed bigint, reused bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+-- Nobody can do anything about the notice that a word is too long to be indexed.
+SET client_min_messages = warning
 AS $$
 #variable_conflict use_column
 DECLARE

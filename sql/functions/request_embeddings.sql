@@ -14,9 +14,9 @@ try:
         config, role, texts, make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
     )
 except EmbeddingError as problem:
-    return [(None, None, problem.message, problem.sqlstate, problem.hint)]
+    return [(None, None, problem.message, problem.sqlstate, problem.hint, problem.unavailable)]
 return [
-    (number, None if vector is None else vector_literal(vector), failure, None, None)
+    (number, None if vector is None else vector_literal(vector), failure, None, None, None)
     for number, (vector, failure) in enumerate(results, 1)
 ]
 $python$;

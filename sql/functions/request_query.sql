@@ -5,7 +5,7 @@ AS $python$
 known = SD.setdefault("known", {})
 if key in known:
     known[key] = known.pop(key)
-    return (None, known[key], None, None, None)
+    return (None, known[key], None, None, None, None)
 
 {{ include omop_emb/server/embedding.py }}
 {{ include omop_emb/server/transport.py }}
@@ -19,11 +19,11 @@ try:
         config, QUERY, [query], make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
     )
 except EmbeddingError as problem:
-    return (1, None, problem.message, problem.sqlstate, problem.hint)
+    return (1, None, problem.message, problem.sqlstate, problem.hint, problem.unavailable)
 if len(known) >= 256:
     del known[next(iter(known))]
 known[key] = vector_literal(vectors[0])
-return (1, known[key], None, None, None)
+return (1, known[key], None, None, None, None)
 $python$;
 
 COMMENT ON FUNCTION omop_emb.request_query(omop_emb.config, text, bytea) IS

@@ -11,6 +11,11 @@ BEGIN
         RAISE EXCEPTION 'k is %, it must be at least 1', coalesce(k::text, 'NULL')
             USING ERRCODE = 'OE005', HINT = 'k is the number of concepts to return.';
     END IF;
+    IF greatest(array_ndims(domains), array_ndims(vocabularies), array_ndims(concept_classes)) > 1 THEN
+        RAISE EXCEPTION 'a filter is an array of % dimensions',
+            greatest(array_ndims(domains), array_ndims(vocabularies), array_ndims(concept_classes))
+            USING ERRCODE = 'OE005', HINT = 'Pass a flat array of values, such as ARRAY[''Condition'', ''Drug''].';
+    END IF;
     IF array_position(domains, NULL) IS NOT NULL OR array_position(vocabularies, NULL) IS NOT NULL
         OR array_position(concept_classes, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'a filter holds NULL among its values'

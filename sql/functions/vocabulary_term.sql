@@ -13,7 +13,7 @@ BEGIN
     RETURN QUERY
         SELECT c.concept_id, 'name', c.concept_name, 0
         FROM omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c
-        WHERE c.concept_name ~ '\S';
+        WHERE c.concept_name ~ E'\\S';
     RETURN QUERY
         SELECT c.concept_id, 'supplied', s.text, s.config_id
         FROM omop_emb.supplied_text s
@@ -24,7 +24,7 @@ BEGIN
             SELECT DISTINCT c.concept_id, 'synonym', s.concept_synonym_name::text, 0
             FROM {{ cdm }}.concept_synonym s
             JOIN omop_emb.vocabulary_concept(vocabulary_term.concept_ids) c ON c.concept_id = s.concept_id
-            WHERE s.concept_synonym_name ~ '\S'
+            WHERE s.concept_synonym_name ~ E'\\S'
                 AND s.concept_synonym_name::text IS DISTINCT FROM c.concept_name
                 AND (vocabulary_term.concept_ids IS NULL OR s.concept_id = ANY (vocabulary_term.concept_ids));
     END IF;

@@ -4,7 +4,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     problem text;
-    advice text := 'See the table of settings in the README.';
+    advice text := 'docs/settings.md says what the settings mean.';
     p omop_emb.provenance;
     vectors bigint;
     warning text;
