@@ -15,6 +15,7 @@ DECLARE
     f omop_emb.search_filter;
     embeddings {{ vector }}.vector[];
     errors text[];
+    is_lexical boolean;
     refused int;
 BEGIN
     IF array_ndims(queries) > 1 OR array_lower(queries, 1) <> 1 THEN
@@ -26,19 +27,12 @@ BEGIN
     c := omop_emb.config_for(config);
     f := omop_emb.search_filter(c, k, domains, vocabularies, concept_classes, standard_only, include_invalid,
         ancestor_concept_id, NULL);
-    IF c.lexical_fallback THEN
-        BEGIN
-            SELECT array_agg(e.embedding ORDER BY e.query_no), array_agg(e.error ORDER BY e.query_no)
-            INTO embeddings, errors
-            FROM omop_emb.embed_queries(c, queries) e;
-        EXCEPTION WHEN SQLSTATE 'OE003' THEN
-            PERFORM omop_emb.warn_of_lexical_answers(SQLERRM);
-            mode := 'lexical';
-        END;
-    ELSE
-        SELECT array_agg(e.embedding ORDER BY e.query_no), array_agg(e.error ORDER BY e.query_no)
-        INTO embeddings, errors
-        FROM omop_emb.embed_queries(c, queries) e;
+    SELECT array_agg(e.embedding ORDER BY e.query_no), array_agg(e.error ORDER BY e.query_no),
+        bool_or(e.embedding IS NULL AND e.error IS NULL)
+    INTO embeddings, errors, is_lexical
+    FROM omop_emb.embed_queries(c, queries) e;
+    IF is_lexical THEN
+        mode := 'lexical';
     END IF;
     FOR refused IN SELECT i FROM generate_subscripts(errors, 1) i WHERE errors[i] IS NOT NULL LOOP
         RAISE WARNING 'query % of % cannot be embedded: %', refused, cardinality(queries), errors[refused]
@@ -49,7 +43,7 @@ BEGIN
         WITH asked AS MATERIALIZED (
             SELECT q.query_no::int, q.query, q.embedding
             FROM unnest($1, $2, $3) WITH ORDINALITY q (query, embedding, error, query_no)
-            WHERE q.query ~ '\S' AND q.error IS NULL
+            WHERE q.error IS NULL
         ), distinct_text AS MATERIALIZED (
             SELECT DISTINCT ON (a.query) a.query, a.embedding FROM asked a ORDER BY a.query, a.query_no
         ), found AS MATERIALIZED (
