@@ -129,7 +129,12 @@ def test_batch_and_map(down: psycopg.Connection) -> None:
             (1, 4329847, "lexical", 4329847), (2, *nothing), (3, 35207668, "lexical", 312327), (4, *nothing),
             (5, *nothing), (6, 35207668, "lexical", 312327),
         ]  # fmt: skip
-    assert [severity for severity, *_ in notices] == ["WARNING"] * 4
+    assert [severity for severity, *_ in notices] == ["WARNING"] * 12
+    for said in (notices[start : start + 3] for start in range(0, 12, 3)):
+        assert "letters, not meaning" in said[0][1]
+        assert [message for _, message, _ in said[1:]] == [
+            f"query {number} of 6 cannot be embedded: the text to embed is empty" for number in (2, 4)
+        ]
 
 
 def test_an_endpoint_that_breaks_down_on_the_way(
@@ -183,7 +188,7 @@ def test_a_refusal_is_an_error_that_somebody_has_to_see(
 ) -> None:
     down.execute("UPDATE omop_emb.config SET api_base = %s", [endpoint.url])
     endpoint.respond = lambda _: Answer(status, b"not for you")
-    for call in CALLS[:2]:
+    for call in CALLS:
         with pytest.raises(psycopg.Error, match=f"HTTP {status}: not for you") as raised:
             rows(down, call.format(""))
         assert raised.value.diag.sqlstate == "OE003"
@@ -191,7 +196,7 @@ def test_a_refusal_is_an_error_that_somebody_has_to_see(
 
 def test_a_key_that_is_not_set_is_an_error_too(down: psycopg.Connection) -> None:
     down.execute("UPDATE omop_emb.config SET api_key_name = 'OMOP_EMB_NOT_SET'")
-    for call in CALLS[:2]:
+    for call in CALLS:
         with pytest.raises(psycopg.Error, match="OMOP_EMB_NOT_SET") as raised:
             rows(down, call.format(""))
         assert raised.value.diag.sqlstate == "OE003"

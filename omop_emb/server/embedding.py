@@ -114,6 +114,15 @@ def check_text(text: Any) -> None:
         )
 
 
+def text_problem(text: Any) -> Optional[str]:
+    """Return why a text cannot be embedded anywhere, None when it can."""
+    try:
+        check_text(text)
+    except EmbeddingError as error:
+        return error.message
+    return None
+
+
 def decode_vector(value: Any) -> List[float]:
     """Return one vector of a reply, from base64 (little-endian float32) or from a list of numbers."""
     if isinstance(value, str):
@@ -316,14 +325,8 @@ def embed_each(
     A batch that fails is halved until the bad text stands alone, but only after a harmless text was embedded:
     when that fails too, the endpoint or the configuration is wrong and the error is raised.
     """
-    results: List[Tuple[Optional[List[float]], Optional[str]]] = [(None, None)] * len(texts)
-    sound: List[int] = []
-    for position, text in enumerate(texts):
-        try:
-            check_text(text)
-            sound.append(position)
-        except EmbeddingError as error:
-            results[position] = (None, error.message)
+    results: List[Tuple[Optional[List[float]], Optional[str]]] = [(None, text_problem(text)) for text in texts]
+    sound = [position for position, (_, problem) in enumerate(results) if problem is None]
     pending = [sound[start : start + settings["batch_size"]] for start in range(0, len(sound), settings["batch_size"])]
     endpoint_works = False
     while pending:

@@ -7,6 +7,10 @@ DECLARE
     answer omop_emb.answer;
 BEGIN
     FOR answer IN SELECT r.* FROM omop_emb.request_embeddings(c, role, texts) r LOOP
+        IF answer.unavailable AND c.lexical_fallback AND role = 'query' THEN
+            PERFORM omop_emb.warn_of_lexical_answers(answer.error);
+            CONTINUE;
+        END IF;
         -- Raised here, since an error raised in PL/Python gets a prefix and a traceback.
         IF answer.sqlstate IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = answer.sqlstate, MESSAGE = answer.error, HINT = answer.hint;
@@ -17,4 +21,5 @@ END
 $$;
 
 COMMENT ON FUNCTION omop_emb.embed_in_role(omop_emb.config, text, text[]) IS
-    'One row per text in the role document or query: its vector in pgvector''s text form, or what is wrong with the text';
+    'One row per text in the role document or query: its vector in pgvector''s text form, or what is wrong with the'
+    ' text; neither, with a warning, when the endpoint is unavailable and searches can do without it';

@@ -51,5 +51,5 @@ END
 $$;
 
 COMMENT ON FUNCTION omop_emb.embed_queries(omop_emb.config, text[]) IS
-    'The vectors of many texts in the QUERY role, one row for each in their order, or what is wrong with the text; equal'
-    ' texts are asked for once, remembered ones not at all';
+    'The vectors of many texts in the QUERY role, one row for each in their order, or what is wrong with the text, or'
+    ' neither where letters have to answer; equal texts are asked for once, remembered ones not at all';

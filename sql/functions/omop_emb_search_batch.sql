@@ -18,6 +18,7 @@ DECLARE
     f omop_emb.search_filter;
     embeddings {{ vector }}.vector[];
     errors text[];
+    is_lexical boolean;
     refused int;
     texts text[];
     text_embeddings {{ vector }}.vector[];
@@ -31,19 +32,12 @@ BEGIN
     c := omop_emb.config_for(config);
     f := omop_emb.search_filter(c, k, domains, vocabularies, concept_classes, standard_only, include_invalid,
         ancestor_concept_id, NULL);
-    IF c.lexical_fallback THEN
-        BEGIN
-            SELECT array_agg(e.embedding ORDER BY e.query_no), array_agg(e.error ORDER BY e.query_no)
-            INTO embeddings, errors
-            FROM omop_emb.embed_queries(c, queries) e;
-        EXCEPTION WHEN SQLSTATE 'OE003' THEN
-            PERFORM omop_emb.warn_of_lexical_answers(SQLERRM);
-            mode := 'lexical';
-        END;
-    ELSE
-        SELECT array_agg(e.embedding ORDER BY e.query_no), array_agg(e.error ORDER BY e.query_no)
-        INTO embeddings, errors
-        FROM omop_emb.embed_queries(c, queries) e;
+    SELECT array_agg(e.embedding ORDER BY e.query_no), array_agg(e.error ORDER BY e.query_no),
+        bool_or(e.embedding IS NULL AND e.error IS NULL)
+    INTO embeddings, errors, is_lexical
+    FROM omop_emb.embed_queries(c, queries) e;
+    IF is_lexical THEN
+        mode := 'lexical';
     END IF;
     FOR refused IN SELECT i FROM generate_subscripts(errors, 1) i WHERE errors[i] IS NOT NULL LOOP
         RAISE WARNING 'query % of % cannot be embedded: %', refused, cardinality(queries), errors[refused]
@@ -55,7 +49,7 @@ BEGIN
     FROM (
         SELECT DISTINCT ON (q.query) q.query, q.embedding
         FROM unnest(queries, embeddings, errors) q (query, embedding, error)
-        WHERE q.query ~ '\S' AND q.error IS NULL
+        WHERE q.error IS NULL
     ) d;
     IF texts IS NULL THEN
         RETURN;

@@ -14,7 +14,8 @@ try:
         config, role, texts, make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
     )
 except EmbeddingError as problem:
-    return [(None, None, problem.message, problem.sqlstate, problem.hint, problem.unavailable)]
+    failed = (None, None, problem.message, problem.sqlstate, problem.hint, problem.unavailable)
+    return [failed] + [(number, None, text_problem(text), None, None, None) for number, text in enumerate(texts, 1)]
 return [
     (number, None if vector is None else vector_literal(vector), failure, None, None, None)
     for number, (vector, failure) in enumerate(results, 1)
@@ -22,4 +23,5 @@ return [
 $python$;
 
 COMMENT ON FUNCTION omop_emb.request_embeddings(omop_emb.config, text, text[]) IS
-    'One answer per text in the role document or query; a single one with an sqlstate when the endpoint failed';
+    'One answer per text in the role document or query; when the endpoint failed, after one with an sqlstate,'
+    ' what is wrong with the texts themselves';
