@@ -54,5 +54,6 @@ def index(
                 progress(result.embedded + result.failed, total)
             if embedded + failed == 0 or result.remaining == 0:
                 break
+        connection.execute("SELECT omop_emb.count_for_searches(%s)", [config])
         connection.execute("SELECT omop_emb.finish_index(%s)", [config])
     return result

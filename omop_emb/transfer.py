@@ -130,6 +130,7 @@ def import_vectors(
             show("indexing", file.vectors, file.vectors)
             row = connection.execute("SELECT pending FROM omop_emb.begin_index(%s)", [target]).fetchone()
             done.pending = row[0] if row else 0
+            connection.execute("SELECT omop_emb.count_for_searches(%s)", [target])
             connection.execute("SELECT omop_emb.finish_index(%s)", [target])
     return done
 

@@ -74,6 +74,7 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.discard(text),
     omop_emb.begin_index(text),
     omop_emb.continue_index(text, int),
+    omop_emb.count_for_searches(text),
     omop_emb.finish_index(text),
     omop_emb.activate(text, boolean),
     omop_emb.rollback(),

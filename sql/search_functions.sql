@@ -1,2 +1,5 @@
 -- The function that each configuration searches with is written by create_nearest, so it follows a new version of it.
 SELECT omop_emb.refresh_search_functions();
+-- Searches of what an older version indexed are planned by counts that it did not keep.
+SELECT omop_emb.refresh_statistics()
+WHERE EXISTS (SELECT FROM omop_emb.concept) AND NOT EXISTS (SELECT FROM omop_emb.concept_group);

@@ -75,6 +75,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
             ([["domain_id"], ["vocabulary_id"]], "'{{domain_id},{vocabulary_id}}'"),
         )
     ),
+    ({"domains": ["Drug", None]}, "domains, vocabularies and concept_classes must not hold NULL"),
+    ({"concept_classes": [None]}, "domains, vocabularies and concept_classes must not hold NULL"),
     ({"api_key_name": "sk-verysecret"}, "api_key_name must be the name of an environment variable"),
 ]
 

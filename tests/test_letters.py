@@ -153,3 +153,20 @@ def test_what_is_new_or_gone_is_found_by_its_letters_or_not(db: psycopg.Connecti
     db.execute("DELETE FROM cdm.concept WHERE concept_id = 900")
     for query in ("zolgensma", "N1"):
         assert 900 not in ids(search(db, query, 400))
+
+
+def test_the_same_words_are_found_however_many_terms_have_them_among_others(db: psycopg.Connection) -> None:
+    with db.transaction(force_rollback=True):
+        db.execute(
+            INSERT.encode()
+            + b" SELECT 20000 + i, 'drug ' || i || ' oral tablet', 'Drug', 'RxNorm', 'Odd', 'S', 'o' || i, NULL"
+            b" FROM generate_series(1, 3500) i"
+        )
+        db.execute(INSERT.encode() + b" VALUES (30000, 'Tablet, oral', 'Drug', 'RxNorm', 'Odd', 'S', 'last', NULL)")
+        db.execute("SELECT omop_emb.reconcile()")
+        found = db.execute(
+            "SELECT l.concept_id, l.score"
+            " FROM omop_emb.lexical_candidates(1, omop_emb.lexical_query('oral tablets'), 3,"
+            " omop_emb.search_filter(omop_emb.config_for(NULL), 3, NULL, NULL, NULL, false, false, NULL, NULL)) l"
+        ).fetchone()
+        assert found == (30000, 1)

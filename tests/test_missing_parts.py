@@ -52,3 +52,5 @@ def test_an_index_that_is_invalid_or_missing(indexed: psycopg.Connection, connec
     for index in ("term_lexemes", "term_compact", "concept_code", "word_trigrams"):
         indexed.execute(f"DROP INDEX omop_emb.{index}".encode())
     assert [connect().execute(statement).fetchall() for statement in statements] == before
+    indexed.execute("SELECT * FROM omop_emb_index()")
+    assert indexed.execute("SELECT index_valid FROM omop_emb.status").fetchone() == (True,)

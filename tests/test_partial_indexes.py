@@ -105,6 +105,38 @@ def test_a_changed_vocabulary_counts_at_once_and_is_filed_by_the_next_index_run(
     assert "Index Scan using embedding_1_hnsw_1" in plans(clustered, NEAREST_FAR)
 
 
+def test_a_change_while_the_first_one_is_built_is_filed_too(clustered: psycopg.Connection) -> None:
+    clustered.execute("UPDATE omop_emb.config SET partial_indexes = '{}'")
+    clustered.execute("SELECT * FROM omop_emb_index()")
+    clustered.execute("UPDATE omop_emb.config SET partial_indexes = '{domain_id,vocabulary_id}'")
+    clustered.execute("SELECT omop_emb.begin_index('clustered')")
+    with psycopg.connect(clustered.info.dsn) as builder:
+        builder.execute("SELECT omop_emb.finish_index('clustered')")
+        clustered.execute("UPDATE cdm.concept SET vocabulary_id = 'Far' WHERE concept_id = %s", [FAR + 7])
+    clustered.execute("SELECT * FROM omop_emb_index()")
+    row = clustered.execute(
+        "SELECT e.vocabularies FROM omop_emb.embedding_1 e JOIN omop_emb.term t USING (text_hash)"
+        " WHERE t.concept_id = %s",
+        [FAR + 7],
+    ).fetchone()
+    assert row == (["Far"],)
+
+
+def test_searches_go_on_while_one_transaction_files_everything_anew(clustered: psycopg.Connection) -> None:
+    clustered.execute("UPDATE cdm.concept SET vocabulary_id = 'Other' WHERE concept_id % 5 = 0")
+    with psycopg.connect(clustered.info.dsn) as indexing:
+        indexing.execute("SELECT * FROM omop_emb_index()")
+        clustered.execute("SET lock_timeout = '1s'")
+        assert len(clustered.execute(NEAREST_FAR).fetchall()) == 10
+        clustered.execute("RESET lock_timeout")
+    clustered.execute(
+        "UPDATE cdm.concept SET vocabulary_id = CASE WHEN concept_id <= %s THEN 'Far' ELSE 'Near' END"
+        " WHERE vocabulary_id = 'Other'",
+        [FAR],
+    )
+    clustered.execute("SELECT * FROM omop_emb_index()")
+
+
 def test_the_setting_is_followed_by_the_next_index_run(clustered: psycopg.Connection) -> None:
     before = clustered.execute(NEAREST_FAR).fetchall()
     clustered.execute("UPDATE omop_emb.config SET partial_indexes = '{}'")

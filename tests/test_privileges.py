@@ -34,6 +34,7 @@ ADMIN_FUNCTIONS = READER_FUNCTIONS | {
     "discard",
     "begin_index",
     "continue_index",
+    "count_for_searches",
     "finish_index",
     "activate",
     "rollback",

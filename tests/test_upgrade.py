@@ -95,6 +95,14 @@ def test_views_of_the_site_are_in_the_way_by_name(vocabulary_dsn: str, endpoint:
     assert migrate(vocabulary_dsn).revision_before == "0002"
 
 
+def test_what_an_older_version_indexed_is_counted(indexed: psycopg.Connection) -> None:
+    groups = "SELECT sum(concepts), (SELECT count(*) FROM omop_emb.word) FROM omop_emb.concept_group"
+    before = indexed.execute(groups).fetchall()
+    indexed.execute("DELETE FROM omop_emb.concept_group; DELETE FROM omop_emb.word")
+    migrate(indexed.info.dsn)
+    assert indexed.execute(groups).fetchall() == before
+
+
 def test_an_upgraded_installation_is_like_a_fresh_one(vocabulary_dsn: str, dsn: str, endpoint: Endpoint) -> None:
     install_0001(vocabulary_dsn, endpoint)
     assert migrate(vocabulary_dsn).revision_before == "0001"

@@ -56,6 +56,9 @@ $do$""",
     "DROP FUNCTION IF EXISTS omop_emb.request_query(omop_emb.config, text)",
     "DROP FUNCTION IF EXISTS omop_emb.embed_documents(omop_emb.config, text[])",
     "DROP FUNCTION IF EXISTS omop_emb.search_statement(omop_emb.config, boolean)",
+    "DROP FUNCTION IF EXISTS omop_emb.build_hnsw(omop_emb.config)",
+    "DROP FUNCTION IF EXISTS omop_emb.reconcile(int[])",
+    "DROP FUNCTION IF EXISTS omop_emb.refresh_live(omop_emb.config, bytea[], timestamptz)",
     "ALTER TYPE omop_emb.search_result ADD ATTRIBUTE semantic_rank int, ADD ATTRIBUTE lexical_rank int",
     "ALTER TYPE omop_emb.answer ADD ATTRIBUTE unavailable boolean",
     "ALTER TYPE omop_emb.search_filter ADD ATTRIBUTE mapped_terms boolean",
@@ -77,6 +80,7 @@ ALTER TABLE omop_emb.config
     " GENERATED ALWAYS AS (to_tsvector('pg_catalog.english', left(text, 8192))) STORED",
     "CREATE INDEX term_lexemes ON omop_emb.term USING gin (lexemes)",
     # Hash indexes, since a text may be longer than an entry of a B-tree.
+    "CREATE INDEX term_words ON omop_emb.term USING hash (tsvector_to_array(lexemes))",
     r"CREATE INDEX term_compact ON omop_emb.term"
     r" USING hash (lower(regexp_replace(text, '[\s\-_./,''\u2010-\u2015]+', '', 'g')))",
     r"CREATE INDEX concept_code ON omop_emb.concept"
@@ -113,8 +117,8 @@ CREATE TABLE omop_emb.word_statistics (
     " 'The weight of the average word of a term, and of a word that no term has'",
     """
 CREATE TYPE omop_emb.lexical_query AS (
-    query text, compact text, words text[], weights real[], total real, mean_weight real, matching tsquery,
-    any_word tsquery
+    query text, compact text, lexemes text[], words text[], weights real[], total real, mean_weight real,
+    matching tsquery, any_word tsquery
 )""",
     """
 CREATE TYPE omop_emb.search_plan AS (

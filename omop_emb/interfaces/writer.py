@@ -118,7 +118,8 @@ class EmbeddingWriterInterface(ConfiguredInterface):
             }
             rows_of(session, STORE, arguments)
         if IndexType(index_type) is IndexType.HNSW:
-            rows_of(session, text("SELECT omop_emb.finish_index(:config)"), {"config": fit.name})
+            finish = text("SELECT omop_emb.count_for_searches(:config), omop_emb.finish_index(:config)")
+            rows_of(session, finish, {"config": fit.name})
 
 
 def as_list(texts: str | Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ AS $$
 DECLARE
     c omop_emb.config := omop_emb.config_to_fill(config);
 BEGIN
-    SELECT r.removed, r.reused INTO removed, reused FROM omop_emb.reconcile(NULL) r WHERE r.config_id = c.config_id;
+    SELECT r.removed, r.reused INTO removed, reused FROM omop_emb.reconcile(NULL, may_drop_index => true) r WHERE r.config_id = c.config_id;
     SELECT count(DISTINCT p.text_hash) INTO pending FROM omop_emb.pending_text(c, NULL) p;
 END
 $$;

@@ -35,9 +35,17 @@ BEGIN
                 AND (filter.concept_ids IS NULL OR m.concept_id IN (SELECT unnest(filter.concept_ids)))
             LIMIT most_matches
         ), alike AS (
-            SELECT a.* FROM matching a
-            ORDER BY ts_rank(a.lexemes, q.any_word, 2) DESC, a.concept_id
-            LIMIT most_scored
+            (
+                SELECT a.* FROM matching a
+                ORDER BY ts_rank(a.lexemes, q.any_word, 2) DESC, a.concept_id
+                LIMIT most_scored
+            )
+            UNION ALL
+            -- The same words in any order and form, however many terms have them among others.
+            SELECT t.concept_id, t.kind, t.text, t.text_hash, t.lexemes
+            FROM omop_emb.term t
+            WHERE tsvector_to_array(t.lexemes) = q.lexemes AND q.lexemes <> '{}'
+                AND t.config_id IN (0, lexical_candidates.config_id) AND omop_emb.passes_term(filter, t.kind)
         ), folded AS (
             SELECT DISTINCT ON (f.concept_id) f.*, omop_emb.preference(m.standard_concept, m.is_valid) AS preference
             FROM (

@@ -14,8 +14,9 @@ DECLARE
 BEGIN
     q.query := btrim(query, E' \t\r\n');
     q.compact := omop_emb.compact(query);
+    q.lexemes := tsvector_to_array(to_tsvector('pg_catalog.english', left(query, 500)));
     WITH lexeme AS MATERIALIZED (
-        SELECT l AS lexeme FROM unnest(tsvector_to_array(to_tsvector('pg_catalog.english', left(query, 500)))) l LIMIT 32
+        SELECT l AS lexeme FROM unnest(q.lexemes) l LIMIT 32
     ), known AS MATERIALIZED (
         SELECT l.lexeme, w.word, w.terms, w.weight FROM lexeme l JOIN omop_emb.word w ON w.word = l.lexeme
     ), meant AS MATERIALIZED (

@@ -17,6 +17,7 @@ BEGIN
     END IF;
     SELECT r.removed, r.reused INTO kept FROM omop_emb.reconcile(concept_ids) r WHERE r.config_id = c.config_id;
     SELECT * INTO done FROM omop_emb.embed_pending(c, concept_ids, max_concepts);
+    PERFORM omop_emb.count_for_searches(c.name);
     PERFORM omop_emb.finish_index(c.name);
     RETURN QUERY SELECT done.embedded, kept.reused + done.reused, kept.removed, done.failed, done.remaining;
 END

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION omop_emb.reconcile(concept_ids int[] DEFAULT NULL)
+CREATE OR REPLACE FUNCTION omop_emb.reconcile(concept_ids int[] DEFAULT NULL, may_drop_index boolean DEFAULT false)
     RETURNS TABLE (config_id int, removed bigint, reused bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -103,10 +103,11 @@ BEGIN
 
     -- Locked, so that one that another session deletes is waited for and left out.
     FOR c IN SELECT * FROM omop_emb.config FOR KEY SHARE LOOP
-        RETURN QUERY SELECT c.config_id, r.removed, r.reused FROM omop_emb.refresh_live(c, touched, started) r;
+        RETURN QUERY SELECT c.config_id, r.removed, r.reused FROM omop_emb.refresh_live(c, touched, started, may_drop_index) r;
     END LOOP;
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.reconcile(int[]) IS
-    'Bring concepts, terms and the set of live vectors in line with the vocabulary, without calling a model';
+COMMENT ON FUNCTION omop_emb.reconcile(int[], boolean) IS
+    'Bring concepts, terms and the set of live vectors in line with the vocabulary, without calling a model; an HNSW index'
+    ' of which much would change is dropped if that is allowed: searches wait for the end of the transaction then';

@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION omop_emb.refresh_live(
-        c omop_emb.config, touched bytea[], since timestamptz, OUT removed bigint, OUT reused bigint)
+        c omop_emb.config, touched bytea[], since timestamptz, may_drop_index boolean, OUT removed bigint, OUT reused bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -8,7 +8,7 @@ DECLARE
     vectors bigint;
 BEGIN
     -- Each row that changes is put into the HNSW indexes again and leaves a dead one there that scans stumble over.
-    IF touched IS NULL AND to_regclass(format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) IS NOT NULL THEN
+    IF may_drop_index AND touched IS NULL AND to_regclass(format('omop_emb.%I', omop_emb.embedding_table(c) || '_hnsw')) IS NOT NULL THEN
         EXECUTE format($sql$
             SELECT count(*) FILTER (WHERE (e.domains, e.vocabularies) IS DISTINCT FROM (f.domains, f.vocabularies)), count(*)
             FROM omop_emb.%1$I e JOIN omop_emb.filed_under($1, NULL) f ON f.text_hash = e.text_hash
@@ -52,6 +52,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.refresh_live(omop_emb.config, bytea[], timestamptz) IS
+COMMENT ON FUNCTION omop_emb.refresh_live(omop_emb.config, bytea[], timestamptz, boolean) IS
     'Mark which vectors of the configuration belong to a text in use, and to which domains and vocabularies: all of'
     ' them, or those of the given hashes';

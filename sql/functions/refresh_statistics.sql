@@ -7,7 +7,7 @@ DECLARE
     all_terms double precision;
 BEGIN
     -- What came in one go waits in lists that searches would read from end to end, so that the planner avoids the index.
-    PERFORM gin_clean_pending_list('omop_emb.term_lexemes');
+    PERFORM gin_clean_pending_list(to_regclass('omop_emb.term_lexemes'));
     ANALYZE omop_emb.concept, omop_emb.term;
     -- Not TRUNCATE, which searches would wait for.
     DELETE FROM omop_emb.concept_group;
@@ -22,7 +22,7 @@ BEGIN
     INSERT INTO omop_emb.word_statistics (mean_weight, unknown_weight)
     SELECT coalesce(sum(w.terms * w.weight) / sum(w.terms), 1), ln(1 + all_terms) FROM omop_emb.word w
     ON CONFLICT (only_row) DO UPDATE SET mean_weight = excluded.mean_weight, unknown_weight = excluded.unknown_weight;
-    PERFORM gin_clean_pending_list('omop_emb.word_trigrams');
+    PERFORM gin_clean_pending_list(to_regclass('omop_emb.word_trigrams'));
     ANALYZE omop_emb.concept_group, omop_emb.word;
 END
 $$;

@@ -43,6 +43,8 @@ BEGIN
             '{}', '{domain_id}', '{vocabulary_id}', '{domain_id,vocabulary_id}', '{vocabulary_id,domain_id}')
             THEN format('partial_indexes is %s, not a list of domain_id and vocabulary_id, each at most once',
                 coalesce(quote_literal(NEW.partial_indexes), 'NULL'))
+        WHEN array_position(NEW.domains || NEW.vocabularies || NEW.concept_classes, NULL) IS NOT NULL
+            THEN 'domains, vocabularies and concept_classes must not hold NULL'
     END;
 
     IF problem IS NULL AND TG_OP = 'UPDATE' THEN
@@ -117,7 +119,7 @@ BEGIN
         PERFORM omop_emb.create_storage(NEW);
     ELSIF (NEW.hnsw_m, NEW.hnsw_ef_construction) IS DISTINCT FROM (OLD.hnsw_m, OLD.hnsw_ef_construction) THEN
         IF to_regclass(format('omop_emb.%I', omop_emb.embedding_table(NEW) || '_hnsw')) IS NOT NULL THEN
-            PERFORM omop_emb.build_hnsw(NEW);
+            PERFORM omop_emb.build_hnsw(NEW, anew => true);
         END IF;
     END IF;
     IF TG_OP = 'UPDATE' AND (NEW.hnsw_ef_search, NEW.synonyms, NEW.mapped_terms)
