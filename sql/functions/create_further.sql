@@ -14,7 +14,7 @@ BEGIN
     INTO by_partial_index
     FROM omop_emb.partial_index p
     WHERE p.config_id = c.config_id;
-    -- What a filter keeps may be far from the query, where a scan finds less of what is nearest: twice the effort.
+    -- What a filter keeps may be far from the query, where a scan finds less of what is nearest: five times the effort.
     -- An iterative scan pays from its start for being able to go on, so it is not what every search does.
     EXECUTE format($sql$
         CREATE OR REPLACE FUNCTION omop_emb.%1$I(
@@ -33,7 +33,7 @@ BEGIN
         SET enable_mergejoin = off
         SET jit = off
         AS %3$L
-        $sql$, name, least(2 * c.hnsw_ef_search, 1000), format($body$
+        $sql$, name, least(5 * c.hnsw_ef_search, 1000), format($body$
 #variable_conflict use_column
 BEGIN
     IF index_no = 0 THEN RETURN QUERY %s;%s

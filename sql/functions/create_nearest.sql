@@ -38,23 +38,26 @@ BEGIN
         index_no := plan.index_no;
         looked_at := candidates;
         -- The last neighbours that a scan finds are not all of the nearest: with a filter, they may be the answer.
-        -- Where it keeps what is far from the query, fewer pass than the estimate says, which calls for a longer look.
-        IF index_no > 0 OR plan.share < 1 AND index_no = 0 THEN
+        IF NOT omop_emb.is_unfiltered(filter) AND index_no IS NOT NULL THEN
             candidates := 4 * candidates;
             enough := 4 * k;
             looked_at := ceil(1.5 * candidates / plan.share);
         END IF;
-        IF index_no = 0 AND looked_at <= %3$s THEN
+        -- A query is often near what passes its filter, whatever the share of it in all.
+        IF index_no > 0 AND candidates <= %3$s OR index_no = 0 AND looked_at <= %3$s THEN
             RETURN QUERY %4$s;
             IF FOUND THEN
                 RETURN;
             END IF;
-            candidates := 4 * candidates;
-            looked_at := 4 * looked_at;
+            IF index_no = 0 THEN
+                candidates := 4 * candidates;
+                looked_at := 4 * looked_at;
+            END IF;
         END IF;
-        -- The first look is worth it by the plan, one more only as long as an exact scan would take longer.
+        -- The first look is worth it by the plan. When fewer pass than by the plan, the filter keeps what is far from
+        -- the query, of which a scan misses much: one more only where an exact scan would take very long.
         WHILE index_no IS NOT NULL AND candidates <= 128 * k
-            AND (candidates <= 4 * %1$s OR looked_at < plan.matching / 32) LOOP
+            AND (candidates <= 4 * %1$s OR looked_at < plan.matching / 128) LOOP
             RETURN QUERY
                 SELECT n.* FROM omop_emb.%5$I(embedding, k, filter, index_no, candidates, enough, looked_at::bigint) n;
             IF FOUND THEN

@@ -25,7 +25,7 @@ BEGIN
     IF filter.concept_ids IS NOT NULL THEN
         matching := least(matching, cardinality(filter.concept_ids));
     END IF;
-    -- An index scan looks at candidates / share terms, an exact one at all that match.
+    -- An index scan looks at a multiple of candidates / share terms, an exact one at all that match.
     chosen := ROW(0, matching / nullif(indexed, 0), matching, false);
     -- Vectors of changed concepts are filed under their new domain or vocabulary when the index is brought up to date.
     IF (cardinality(filter.domains) = 1 OR cardinality(filter.vocabularies) = 1)
@@ -48,7 +48,7 @@ BEGIN
             chosen := ROW(0, matching / nullif(indexed, 0), matching, false);
         END IF;
     END IF;
-    IF chosen.share IS NULL OR chosen.share = 0 OR matching <= 1000 OR matching <= candidates / chosen.share THEN
+    IF chosen.share IS NULL OR chosen.share = 0 OR matching <= 1000 OR matching <= 6 * candidates / chosen.share THEN
         RETURN ROW(NULL::int, chosen.share, matching, matching <= 20000);
     END IF;
     RETURN ROW(chosen.index_no, least(chosen.share, 1), matching, false);

@@ -18,7 +18,7 @@ from tests.benchmarks.search.database import (
     vocabulary_of_cluster,
 )
 
-ROUNDS = 3
+ROUNDS = 2
 EVERYTHING = "everything"
 UNFILTERED_LIMIT = 0.98
 FILTERED_LIMIT = 0.95
