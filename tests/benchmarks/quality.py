@@ -16,12 +16,15 @@ from tests.benchmarks.environment import TEMPLATE, Options, connect, copy_in
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.model import running_model
 from tests.benchmarks.progress import Progress
+from tests.benchmarks.search.recall import FILTERED_LIMIT as FILTERED_RECALL
+from tests.benchmarks.search.recall import UNFILTERED_LIMIT as UNFILTERED_RECALL
 from tests.benchmarks.texts import PUBLIC_VOCABULARY, concept_lines, gold_rows
 
 QUERIES = 1000
 SEED = 1
 SHOWN = 10
 POOL = 100
+RECALL_QUERIES = 200
 # The constant of Cormack, Clarke and Buettcher, Reciprocal Rank Fusion outperforms Condorcet (SIGIR 2009).
 FUSION_CONSTANT = 60
 
@@ -66,6 +69,7 @@ def run(cluster: Cluster, progress: Progress, _: Options) -> Iterator[Figure]:
         connection.execute("VACUUM ANALYZE")
         for gold_set in SETS:
             yield from compare(connection, gold_set, progress)
+        yield from recall(connection, progress)
 
 
 def tenths(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
@@ -168,6 +172,38 @@ def by_trigrams(connection: psycopg.Connection, gold_set: GoldSet, queries: list
         [gold_set.vocabulary, SHOWN, queries],
     )
     return [ids for (ids,) in rows]
+
+
+def recall(connection: psycopg.Connection, progress: Progress) -> Iterator[Figure]:
+    """Compare what the index finds among these real vectors with what a comparison of all of them finds."""
+    drawn = [query for gold_set in SETS for query in random.Random(SEED).sample(sorted(gold(gold_set)), RECALL_QUERIES)]
+    kept: dict[str, list[str] | None] = {"everything": None} | {of.vocabulary: [of.vocabulary] for of in SETS}
+    for keeps, vocabularies in kept.items():
+        progress.step(f"recall of what the index finds; the filter keeps {keeps}")
+        shares: list[float] = []
+        for query in drawn:
+            found = connection.execute(
+                "SELECT concept_id FROM omop_emb_search(%s, k => %s, vocabularies => %s, mode => 'semantic')",
+                [query, SHOWN, vocabularies],
+            ).fetchall()
+            exact = connection.execute(
+                "SELECT m.concept_id FROM omop_emb.embedding_1 e JOIN omop_emb.term t USING (text_hash)"
+                " JOIN omop_emb.concept m USING (concept_id)"
+                " WHERE e.live AND (%s::text[] IS NULL OR m.vocabulary_id = ANY (%s))"
+                " ORDER BY (e.embedding <=> (SELECT omop_emb_embed_query(%s))) + 0 LIMIT %s",
+                [vocabularies, vocabularies, query, SHOWN],
+            ).fetchall()
+            shares.append(len(set(found) & set(exact)) / len(exact))
+        (mean,) = bootstrap_intervals(np.array(shares)[:, None], SEED)
+        yield Figure(
+            "quality",
+            f"recall@{SHOWN} among real vectors; the filter keeps {keeps}",
+            mean.value,
+            "",
+            f"{len(drawn)} queries, {mean.low:.3f} to {mean.high:.3f}, least {min(shares):.1f}",
+            UNFILTERED_RECALL if vocabularies is None else FILTERED_RECALL,
+            more_is_better=True,
+        )
 
 
 def rank_of(wanted: set[int], found: Sequence[int]) -> int | None:
