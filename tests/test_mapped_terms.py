@@ -321,7 +321,7 @@ def test_the_settings_on_the_command_line(dsn: str, endpoint: Endpoint) -> None:
 
     new = ("--api-base", endpoint.url, "--model", "recorded", "--document-prefix", "d", "--query-prefix", "q")
     assert command("configure", "test", *new).exit_code == 0
-    assert settings() == (False, False, ["domain_id"])
+    assert settings() == (False, False, ["domain_id", "vocabulary_id"])
     given = ("--mapped-terms", "--lexical-fallback", "--partial-indexes", "vocabulary_id")
     assert command("configure", "test", *given).exit_code == 0
     assert command("configure", "test", "--batch-size", "8").exit_code == 0

@@ -72,6 +72,7 @@ ALTER TABLE omop_emb.config
     ALTER COLUMN hnsw_ef_search SET DEFAULT 200""",
     # Configurations that are there keep what they are: theirs would all have to be built again.
     "ALTER TABLE omop_emb.config ALTER COLUMN partial_indexes SET DEFAULT '{domain_id,vocabulary_id}'",
+    "ALTER TABLE omop_emb.provenance ADD COLUMN similarity_spread double precision",
     "ALTER TABLE omop_emb.term DROP CONSTRAINT term_kind_check",
     "ALTER TABLE omop_emb.term"
     " ADD CONSTRAINT term_kind_check CHECK (kind IN ('name', 'supplied', 'synonym', 'mapped'))",

@@ -5,8 +5,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    -- Fewer are compared one by one; with more, the whole index finds enough of them.
-    fewest CONSTANT bigint := 10000;
+    -- With more, the whole index finds enough of them.
     largest_share CONSTANT double precision := 0.5;
 BEGIN
     RETURN QUERY
@@ -25,7 +24,7 @@ BEGIN
         LEFT JOIN omop_emb.partial_index p
             ON p.config_id = c.config_id AND p.attribute = v.attribute AND p.value = v.value
         -- One that is there stays until it is clearly of no use, so that small changes do not build and drop it in turn.
-        WHERE v.concepts >= fewest / CASE WHEN p.config_id IS NULL THEN 1 ELSE 2 END
+        WHERE v.concepts >= omop_emb.fewest_of_partial_index() / CASE WHEN p.config_id IS NULL THEN 1 ELSE 2 END
             AND v.concepts <= largest_share * CASE WHEN p.config_id IS NULL THEN 1 ELSE 1.5 END
                 * (SELECT sum(i.concepts) FROM indexed i)
         ORDER BY v.concepts DESC, v.attribute, v.value;

@@ -36,7 +36,10 @@ BEGIN
     END IF;
 
     at_once := omop_emb.may_mirror();
-    has_partial_indexes := EXISTS (SELECT FROM omop_emb.config c WHERE c.partial_indexes <> '{}');
+    -- Also before there are any: the first one may be in the making.
+    has_partial_indexes := EXISTS (SELECT FROM omop_emb.partial_index p)
+        OR EXISTS (SELECT FROM omop_emb.config c WHERE c.partial_indexes <> '{}')
+            AND (SELECT sum(g.concepts) FROM omop_emb.concept_group g) >= omop_emb.fewest_of_partial_index();
     -- A concept that is not mirrored may have come into the scope of a configuration by an attribute alone.
     PERFORM omop_emb.enqueue(range_agg(int8range(d.concept_id::bigint, d.concept_id::bigint + 1)))
     FROM (
