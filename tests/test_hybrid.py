@@ -75,7 +75,7 @@ def cosine(vector: np.ndarray[Any, Any], text: str) -> float:
 
 def test_the_fusion_is_by_score(db: psycopg.Connection) -> None:
     """How far the similarity is below the best, in units of the usual spread, against 1.6 times the lexical score."""
-    row = db.execute("SELECT similarity_spread FROM omop_emb.provenance").fetchone()
+    row = db.execute("SELECT spread FROM omop_emb.similarity_spread").fetchone()
     assert row is not None
     spread = row[0]
     assert 0 < spread < 1

@@ -72,7 +72,6 @@ ALTER TABLE omop_emb.config
     ALTER COLUMN hnsw_ef_search SET DEFAULT 200""",
     # Configurations that are there keep what they are: theirs would all have to be built again.
     "ALTER TABLE omop_emb.config ALTER COLUMN partial_indexes SET DEFAULT '{domain_id,vocabulary_id}'",
-    "ALTER TABLE omop_emb.provenance ADD COLUMN similarity_spread double precision",
     "ALTER TABLE omop_emb.term DROP CONSTRAINT term_kind_check",
     "ALTER TABLE omop_emb.term"
     " ADD CONSTRAINT term_kind_check CHECK (kind IN ('name', 'supplied', 'synonym', 'mapped'))",
@@ -125,6 +124,13 @@ CREATE TYPE omop_emb.lexical_query AS (
 CREATE TYPE omop_emb.search_plan AS (
     index_no int, share double precision, matching double precision, is_few boolean
 )""",
+    """
+CREATE TABLE omop_emb.similarity_spread (
+    config_id int PRIMARY KEY REFERENCES omop_emb.config (config_id) ON DELETE CASCADE,
+    spread double precision NOT NULL
+)""",
+    "COMMENT ON TABLE omop_emb.similarity_spread IS"
+    " 'What a difference of similarities means for the model of a configuration, see omop_emb.measure_spread'",
     """
 CREATE TABLE omop_emb.partial_index (
     config_id int NOT NULL REFERENCES omop_emb.config (config_id) ON DELETE CASCADE,

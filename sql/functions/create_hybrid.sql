@@ -81,7 +81,7 @@ $body$, 'nearest_' || c.config_id, c.config_id,
                 omop_emb.distance_operator(c.distance), CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END)),
             omop_emb.embedding_table(c),
             -- What the model's similarities are spread over; those of one query say less, but are there from the start.
-            coalesce((SELECT p.similarity_spread::text FROM omop_emb.provenance p WHERE p.config_id = c.config_id),
+            coalesce((SELECT s.spread::text FROM omop_emb.similarity_spread s WHERE s.config_id = c.config_id),
                 'nullif(max(s.similarity) - min(s.similarity), 0)')));
     EXECUTE format('REVOKE ALL ON FUNCTION omop_emb.%I FROM PUBLIC', name);
     EXECUTE format('COMMENT ON FUNCTION omop_emb.%I IS %L', name,

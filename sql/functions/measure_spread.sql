@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION omop_emb.measure_spread(c omop_emb.config) RETURNS double precision
+CREATE OR REPLACE FUNCTION omop_emb.measure_spread(c omop_emb.config) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET hnsw.ef_search = 100
@@ -7,7 +7,7 @@ SET jit = off
 AS $$
 DECLARE
     fewest CONSTANT int := 100;
-    spread double precision;
+    measured double precision;
 BEGIN
     -- The hashes of texts come in random order.
     EXECUTE format($sql$
@@ -26,12 +26,13 @@ BEGIN
         HAVING count(*) = $1
         $sql$, omop_emb.embedding_table(c), omop_emb.similarity_expression(c.distance,
             format('(e.embedding OPERATOR({{ vector }}.%s) q.embedding)', omop_emb.distance_operator(c.distance))),
-        omop_emb.distance_operator(c.distance)) INTO spread USING fewest;
-    UPDATE omop_emb.provenance p SET similarity_spread = nullif(spread, 0) WHERE p.config_id = c.config_id;
-    RETURN nullif(spread, 0);
+        omop_emb.distance_operator(c.distance)) INTO measured USING fewest;
+    DELETE FROM omop_emb.similarity_spread s WHERE s.config_id = c.config_id;
+    INSERT INTO omop_emb.similarity_spread (config_id, spread) SELECT c.config_id, measured WHERE measured > 0;
+    RETURN FOUND;
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.measure_spread(omop_emb.config) IS
-    'Measure and keep what a difference of similarities means for the model: the median, over 100 indexed texts, of that between'
-    ' the nearest and the 40th nearest other text; NULL when there are fewer texts';
+    'Measure and keep what a difference of similarities means for the model: the median, over 100 indexed texts, of that'
+    ' between the nearest and the 40th nearest other text; false, and nothing is kept, when there are fewer texts';
