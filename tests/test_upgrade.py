@@ -16,7 +16,11 @@ from omop_emb.resources import MIGRATIONS, SQL
 from tests.endpoint import Endpoint, vector_for
 from tests.installing import SETTINGS, comparable, tool
 
-RELEASED = {"0001_foundation.py": "0c40d343", "0002_provenance.py": "4b45dfd2"}
+RELEASED = {
+    "0001_foundation.py": "0c40d343",
+    "0002_provenance.py": "4b45dfd2",
+    "0003_terminology_search.py": "850fbc08",
+}
 # What revision 0001 and the functions of its time left behind, with one configuration and one vector.
 AT_0001 = """
 CREATE FUNCTION omop_emb.request_documents(config omop_emb.config, texts text[]) RETURNS SETOF omop_emb.answer
