@@ -74,15 +74,11 @@ def cosine(vector: np.ndarray[Any, Any], text: str) -> float:
 
 
 def test_the_fusion_is_by_score(db: psycopg.Connection) -> None:
-    """How far the similarity is below the best, in units of the usual spread, against 1.6 times the lexical score."""
-    row = db.execute("SELECT spread FROM omop_emb.similarity_spread").fetchone()
-    assert row is not None
-    spread = row[0]
-    assert 0 < spread < 1
+    """The place of the similarity between the best and the 40th, 0 to 1, plus 1.5 times the lexical score."""
     fused = 0
     for query in ("heart disease ulcer", "metformn tablet", "type 2 thing", "chest x-ray film", "old hypertension"):
         near = search(db, query, POOL, ", mode => 'semantic'")
-        best = near[0]["similarity"]
+        best, last = near[0]["similarity"], near[-1]["similarity"]
         scores: dict[int, float] = dict(
             db.execute(
                 "SELECT l.concept_id, l.score FROM omop_emb.lexical_candidates(1, omop_emb.lexical_query(%s), 40,"
@@ -91,7 +87,9 @@ def test_the_fusion_is_by_score(db: psycopg.Connection) -> None:
             ).fetchall()
         )
         found = [row for row in search(db, query, POOL) if row["lexical_rank"]]
-        total = [max(-1.0, (row["similarity"] - best) / spread) + 1.6 * scores[row["concept_id"]] for row in found]
+        total = [
+            max(0.0, (row["similarity"] - last) / (best - last)) + 1.5 * scores[row["concept_id"]] for row in found
+        ]
         assert total == sorted(total, reverse=True)
         fused += len(total)
     assert fused > 10

@@ -19,7 +19,7 @@ from tests.installing import SETTINGS, comparable, tool
 RELEASED = {
     "0001_foundation.py": "0c40d343",
     "0002_provenance.py": "4b45dfd2",
-    "0003_terminology_search.py": "850fbc08",
+    "0003_terminology_search.py": "ee48d080",
 }
 # What revision 0001 and the functions of its time left behind, with one configuration and one vector.
 AT_0001 = """

@@ -125,13 +125,6 @@ CREATE TYPE omop_emb.search_plan AS (
     index_no int, share double precision, matching double precision, is_few boolean
 )""",
     """
-CREATE TABLE omop_emb.similarity_spread (
-    config_id int PRIMARY KEY REFERENCES omop_emb.config (config_id) ON DELETE CASCADE,
-    spread double precision NOT NULL
-)""",
-    "COMMENT ON TABLE omop_emb.similarity_spread IS"
-    " 'What a difference of similarities means for the model of a configuration, see omop_emb.measure_spread'",
-    """
 CREATE TABLE omop_emb.partial_index (
     config_id int NOT NULL REFERENCES omop_emb.config (config_id) ON DELETE CASCADE,
     index_no int NOT NULL,

@@ -36,7 +36,6 @@ BEGIN
         EXECUTE format('DROP INDEX IF EXISTS omop_emb.%I', hnsw);
         EXECUTE format('ALTER INDEX omop_emb.%I RENAME TO %I', omop_emb.embedding_table(c) || '_new', hnsw);
     END IF;
-    PERFORM omop_emb.measure_spread(c);
     PERFORM omop_emb.create_search_functions(c);
 END
 $$;

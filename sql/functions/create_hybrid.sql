@@ -24,7 +24,7 @@ DECLARE
     q omop_emb.lexical_query := omop_emb.lexical_query(query);
     pool bigint := greatest(k, 40);
     -- Chosen on gold pairs, see docs/search.md.
-    lexical_weight CONSTANT double precision := 1.6;
+    lexical_weight CONSTANT double precision := 1.5;
 BEGIN
     RETURN QUERY
         WITH semantic AS MATERIALIZED (
@@ -32,7 +32,7 @@ BEGIN
         ), lexical AS MATERIALIZED (
             SELECT l.* FROM omop_emb.lexical_candidates(%2$s, q, pool, filter) l
         ), spread AS MATERIALIZED (
-            SELECT max(s.similarity) AS best, %5$s AS width FROM semantic s
+            SELECT min(s.similarity) AS least, nullif(max(s.similarity) - min(s.similarity), 0) AS width FROM semantic s
         ), candidate AS (
             SELECT s.concept_id, coalesce(x.similarity, s.similarity) AS similarity, s.rank AS semantic_rank,
                 l.rank AS lexical_rank,
@@ -66,7 +66,7 @@ BEGIN
             CROSS JOIN spread d
             WINDOW best_first AS (
                 ORDER BY r.exactness DESC,
-                    greatest(coalesce((r.similarity - d.best) / d.width, 0), -1) + lexical_weight * r.score DESC,
+                    coalesce(greatest((r.similarity - d.least) / d.width, 0), 0) + lexical_weight * r.score DESC,
                     r.kind <> 'name', omop_emb.preference(m.standard_concept, m.is_valid), r.concept_id)
         )
         SELECT r.rank, r.concept_id, r.concept_name, r.domain_id, r.vocabulary_id, r.concept_class_id, r.concept_code,
@@ -79,10 +79,7 @@ END
 $body$, 'nearest_' || c.config_id, c.config_id,
             omop_emb.similarity_expression(c.distance, format('(e.embedding OPERATOR({{ vector }}.%s) $2%s)',
                 omop_emb.distance_operator(c.distance), CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END)),
-            omop_emb.embedding_table(c),
-            -- What the model's similarities are spread over; those of one query say less, but are there from the start.
-            coalesce((SELECT s.spread::text FROM omop_emb.similarity_spread s WHERE s.config_id = c.config_id),
-                'nullif(max(s.similarity) - min(s.similarity), 0)')));
+            omop_emb.embedding_table(c)));
     EXECUTE format('REVOKE ALL ON FUNCTION omop_emb.%I FROM PUBLIC', name);
     EXECUTE format('COMMENT ON FUNCTION omop_emb.%I IS %L', name,
         format('The k best concepts for a query in configuration %s, by its vector and by its letters; written by'
@@ -91,6 +88,5 @@ END
 $$;
 
 COMMENT ON FUNCTION omop_emb.create_hybrid(omop_emb.config) IS
-    'Make the function that searches one configuration by vector and by letters: fused by score, exact texts first:'
-    ' how far the similarity is below the best one, in units of the usual spread (measure_spread) and at most 1, is'
-    ' taken from 1.6 times the lexical score';
+    'Make the function that searches one configuration by vector and by letters: fused by score, the place of the'
+    ' similarity between the best and the last candidate, 0 to 1, plus 1.5 times the lexical score; exact texts first';

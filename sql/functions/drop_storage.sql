@@ -8,7 +8,6 @@ BEGIN
         'hybrid_' || c.config_id, 'nearest_' || c.config_id, 'further_' || c.config_id);
     EXECUTE format('DROP TABLE IF EXISTS omop_emb.%I', omop_emb.embedding_table(c));
     DELETE FROM omop_emb.partial_index i WHERE i.config_id = c.config_id;
-    DELETE FROM omop_emb.similarity_spread s WHERE s.config_id = c.config_id;
     DELETE FROM omop_emb.provenance p WHERE p.config_id = c.config_id;
     DELETE FROM omop_emb.failure f WHERE f.config_id = c.config_id;
 END

@@ -11,11 +11,6 @@ BEGIN
         AND pg_try_advisory_xact_lock(hashtext('omop_emb build'), c.config_id)
         AND anew = omop_emb.needs_hnsw(c) THEN
         PERFORM omop_emb.build_hnsw(c, anew);
-    ELSIF omop_emb.is_valid_index(omop_emb.embedding_table(c) || '_hnsw') AND NOT EXISTS (
-            SELECT FROM omop_emb.similarity_spread s WHERE s.config_id = c.config_id) THEN
-        IF omop_emb.measure_spread(c) THEN
-            PERFORM omop_emb.create_search_functions(c);
-        END IF;
     END IF;
 END
 $$;
