@@ -1,4 +1,4 @@
--- The function that each configuration searches with is written by create_nearest, so it follows a new version of it.
+-- The functions that configurations search with are written by create_search_functions, so they follow a new version of it.
 SELECT omop_emb.refresh_search_functions();
 -- Searches of what an older version indexed are planned by counts that it did not keep.
 SELECT omop_emb.refresh_statistics()

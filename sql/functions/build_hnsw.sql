@@ -16,7 +16,8 @@ BEGIN
         SELECT c.config_id, coalesce(last_no, 0) + row_number() OVER (), w.attribute, w.value
         FROM omop_emb.partial_indexes_wanted(c) w
         WHERE anew OR (w.attribute, w.value) NOT IN (
-            SELECT i.attribute, i.value FROM omop_emb.usable_partial_indexes(c) i)
+            SELECT i.attribute, i.value FROM omop_emb.partial_index i
+            WHERE i.config_id = c.config_id AND omop_emb.is_valid_index(hnsw || '_' || i.index_no))
     LOOP
         PERFORM omop_emb.create_hnsw(c, hnsw || '_' || p.index_no, 'live AND ' || omop_emb.partial_condition(p));
         built := built || p;
