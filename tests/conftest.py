@@ -1,6 +1,7 @@
 """A private PostgreSQL server for the run, a template with the package installed, a database per test."""
 
 import itertools
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ VOCABULARY = (Path(__file__).parent / "vocabulary.sql").read_text(encoding="utf-
 _numbers = itertools.count(1)
 
 Connect = Callable[..., psycopg.Connection]
+
+
+# A shell starts what it puts in the background with SIGINT ignored; what the tests interrupt must not inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
