@@ -8,7 +8,10 @@ SET random_page_cost = 1.1
 AS $$
 -- What is searched all the time is in memory: then looking a hundredth up is four times as fast as reading it all.
 BEGIN
-    RETURN QUERY EXECUTE omop_emb.search_statement(c, 'exact') USING embedding, k, filter;
+    RETURN QUERY EXECUTE omop_emb.search_statement(c, 'top') USING embedding, k, filter;
+    IF NOT FOUND THEN
+        RETURN QUERY EXECUTE omop_emb.search_statement(c, 'all') USING embedding, k, filter;
+    END IF;
 END
 $$;
 

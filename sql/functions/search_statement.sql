@@ -3,7 +3,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    exact boolean := path IN ('few', 'exact');
+    exact boolean := path IN ('few', 'all');
     source text := format('SELECT e.text_hash, e.embedding OPERATOR({{ vector }}.%s) $1%s AS distance FROM omop_emb.%I e WHERE e.live%s',
         omop_emb.distance_operator(c.distance), CASE c.storage WHEN 'halfvec' THEN '::{{ vector }}.halfvec' ELSE '' END,
         omop_emb.embedding_table(c), condition);
@@ -40,19 +40,26 @@ BEGIN
         ORDER BY r.rank
         $sql$,
     source, c.config_id,
-    CASE path WHEN 'few' THEN 't.concept_id = ANY (few)'
+    CASE WHEN path = 'few' THEN 't.concept_id = ANY (few)'
         -- Planned for its filter, it can start from the concepts.
-        WHEN 'exact' THEN '(($3).concept_ids IS NULL OR m.concept_id = ANY (($3).concept_ids))'
+        WHEN path IN ('top', 'all') THEN '(($3).concept_ids IS NULL OR m.concept_id = ANY (($3).concept_ids))'
         ELSE '(($3).concept_ids IS NULL OR m.concept_id IN (SELECT unnest(($3).concept_ids)))' END,
     -- Rows with the same vector as the last candidate must all be candidates, or ties would be broken by chance.
-    CASE WHEN exact THEN '' ELSE 'ORDER BY e.distance FETCH FIRST (candidates) ROWS WITH TIES' END,
+    CASE WHEN exact THEN ''
+        -- WITH TIES sorts all rows, of all columns; a LIMIT keeps only the first.
+        WHEN path = 'top' THEN 'ORDER BY e.distance LIMIT 4 * $2'
+        ELSE 'ORDER BY e.distance FETCH FIRST (candidates) ROWS WITH TIES' END,
     omop_emb.similarity_expression(c.distance, 'r.distance'),
-    CASE WHEN exact THEN '' ELSE ' AND r.concepts >= (enough)' END);
+    CASE WHEN exact THEN ''
+        WHEN path = 'top' THEN ' AND EXISTS (SELECT FROM ranked l WHERE l.rank = $2'
+            ' AND l.distance < (SELECT max(f.distance) FROM candidate f))'
+        ELSE ' AND r.concepts >= (enough)' END);
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.search_statement(omop_emb.config, text, text) IS
     'The statement that ranks concepts by $1 vector, $2 k and $3 filter, among the vectors that meet a condition. Path'
-    ' exact compares them all, path few those of the concepts in the variable few. Paths nearest and further rank as'
+    ' all compares them all, path few those of the concepts in the variable few. Path top keeps the first of all, and'
+    ' ranks nothing where these might be too few concepts or not all that are equally near. Paths nearest and further rank as'
     ' many as the variable candidates says, or nothing when these are fewer concepts than the variable enough; further'
     ' has them from among the looked_at nearest terms';
