@@ -43,6 +43,11 @@ BEGIN
 END
 $do$;
 
+DO $do$
+BEGIN
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO omop_emb_owner', current_database());
+END
+$do$;
 GRANT USAGE ON SCHEMA {{ cdm }}, {{ vector }}, {{ trigram }} TO omop_emb_owner;
 REVOKE ALL ON SCHEMA omop_emb FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA omop_emb TO omop_emb_owner;
@@ -67,13 +72,22 @@ GRANT EXECUTE ON FUNCTION
     TO omop_emb_reader, omop_emb_admin;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON omop_emb.config TO omop_emb_admin;
-GRANT SELECT ON omop_emb.queue, omop_emb.installation, omop_emb.alembic_version TO omop_emb_admin;
+GRANT SELECT ON omop_emb.queue, omop_emb.job, omop_emb.installation, omop_emb.alembic_version TO omop_emb_admin;
 GRANT EXECUTE ON FUNCTION
     public.omop_emb_index(int[], int, text),
     public.omop_emb_embed_document(text),
     omop_emb.discard(text),
     omop_emb.begin_index(text),
-    omop_emb.continue_index(text, int),
+    omop_emb.worker_settings(text),
+    omop_emb.retry_failed(text),
+    omop_emb.texts_without_vector(text),
+    omop_emb.jobs_left(text),
+    omop_emb.lease_jobs(text, text, int, double precision),
+    omop_emb.renew_lease(text, double precision),
+    omop_emb.release_jobs(text, bigint[]),
+    omop_emb.open_staging(),
+    omop_emb.merge_staged(text, text, bigint[]),
+    omop_emb.embed_jobs(text, text, bigint[]),
     omop_emb.count_for_searches(text),
     omop_emb.finish_index(text),
     omop_emb.activate(text, boolean),

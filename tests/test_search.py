@@ -279,7 +279,8 @@ def test_ties_are_broken_by_standard_validity_and_id(indexed: psycopg.Connection
         ).fetchall()
         assert [row[0] for row in found] == [4, 11, 13, 6, 7, 5, 9, 12, 8][:k]
         exactly = indexed.execute(
-            "SELECT r.concept_id FROM omop_emb.config c, omop_emb.search_exactly(c, omop_emb_embed_query('the same'), %s,"
+            "SELECT r.concept_id FROM omop_emb.config c,"
+            " omop_emb.search_exactly(c, omop_emb_embed_query('the same'), %s,"
             " omop_emb.search_filter(c, 1, NULL, NULL, NULL, false, true, NULL, NULL)) r ORDER BY r.rank",
             [k],
         ).fetchall()

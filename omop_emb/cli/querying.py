@@ -1,8 +1,6 @@
-"""The commands that index, search and show the state."""
+"""The commands that search and show the state."""
 
-import functools
 import json
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -12,33 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from omop_emb import indexing, searching
-from omop_emb.cli.options import as_json, config_option, search_arguments, search_options
-from omop_emb.cli.progress import step_bars
+from omop_emb import searching
+from omop_emb.cli.options import as_json, search_arguments, search_options
 from omop_emb.database import connect
 
 LONGEST_CELL = 200
-
-
-@click.command()
-@config_option
-@as_json
-@click.pass_obj
-def index(dsn: str | None, config: str | None, as_json: bool) -> None:
-    """Bring the index up to date with the vocabulary."""
-    console = Console(stderr=True)
-    with connect(dsn, autocommit=True) as connection, step_bars("texts", disable=as_json) as show:
-        connection.add_notice_handler(lambda notice: console.print(f"{notice.severity}: {notice.message_primary}"))
-        done = indexing.index(connection, config, functools.partial(show, "embedding"))
-    if as_json:
-        click.echo(json.dumps(asdict(done)))
-    else:
-        click.echo(
-            f"{done.embedded} texts embedded, {done.reused} terms reused a vector, {done.removed} vectors removed,"
-            f" {done.failed} failed, {done.remaining} remaining"
-        )
-    if done.failed or done.remaining:
-        raise click.exceptions.Exit(1)
 
 
 @click.command()

@@ -19,7 +19,7 @@ from omop_emb.embeddings.roles import EmbeddingClientError, EmbeddingRole, as_ro
 from omop_emb.embeddings.similarity import as_rows, cosine
 from omop_emb.model_names import is_ollama
 from omop_emb.server.embedding import PLACEHOLDER_KEY, PROBE_TEXT, EmbeddingError, embed, request_headers
-from omop_emb.server.transport import make_post
+from omop_emb.server.transport import close_kept, make_post
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -113,7 +113,7 @@ class EmbeddingClient:
         self._post = make_post(self._connections, lambda: None)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        weakref.finalize(self, hang_up, self._connections)
+        weakref.finalize(self, close_kept, self._connections)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(model={self.canonical_model_name!r}, api_base={self.api_base!r})"
@@ -202,7 +202,7 @@ class EmbeddingClient:
     def close(self) -> None:
         """Close the connection to the endpoint; the next request opens another."""
         with self._lock:
-            hang_up(self._connections)
+            close_kept(self._connections)
 
     def _embed(self, role: EmbeddingRole, batch: list[str]) -> NDArray[np.float32]:
         """Return the vectors (n, D) of one request; every request must give the same D."""
@@ -241,7 +241,7 @@ class EmbeddingClient:
         """Give a forked process connections of its own, since two that read from one get each other's replies."""
         if self._process != os.getpid():
             self._process, self._lock = os.getpid(), threading.Lock()
-            hang_up(self._connections)
+            close_kept(self._connections)
 
 
 def shown_length(shown: Any) -> int | None:
@@ -252,9 +252,3 @@ def shown_length(shown: Any) -> int | None:
     ]
     lengths += [value for key, value in info.items() if key.endswith("embedding_length")]
     return next((length for length in lengths if type(length) is int and length > 0), None)
-
-
-def hang_up(connections: dict[Any, Any]) -> None:
-    """Close the connections that a transport keeps."""
-    for endpoint in [key for key in connections if key != "tls"]:
-        connections.pop(endpoint).sock.hang_up()

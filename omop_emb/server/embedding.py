@@ -8,6 +8,7 @@ runs inside a database function and in a Python process:
 - ``clock()`` returns seconds.
 """
 
+import array
 import base64
 import binascii
 import http.client
@@ -16,7 +17,7 @@ import math
 import os
 import random
 import re
-import struct
+import sys
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 DOCUMENT = "document"
@@ -39,6 +40,8 @@ Post = Callable[[str, Mapping[str, str], bytes, float], Tuple[int, Mapping[str, 
 Pause = Callable[[float], None]
 Clock = Callable[[], float]
 Settings = Mapping[str, Any]
+# Of float32, from a reply: a tenth of the memory of a list.
+Vector = Sequence[float]
 
 
 class EmbeddingError(Exception):
@@ -123,18 +126,21 @@ def text_problem(text: Any) -> Optional[str]:
     return None
 
 
-def decode_vector(value: Any) -> List[float]:
+def decode_vector(value: Any) -> Vector:
     """Return one vector of a reply, from base64 (little-endian float32) or from a list of numbers."""
     if isinstance(value, str):
-        raw = base64.b64decode(value, validate=True)
-        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        vector = array.array("f")
+        vector.frombytes(base64.b64decode(value, validate=True))
+        if sys.byteorder == "big":
+            vector.byteswap()
+        return vector
     if not isinstance(value, list):
         raise TypeError(f"an embedding is {type(value).__name__}, neither a list of numbers nor base64")
     # Rounded once, to what is stored, so that both forms give the same vector.
-    return list(struct.unpack(f"<{len(value)}f", struct.pack(f"<{len(value)}f", *value)))
+    return array.array("f", value)
 
 
-def check_vector(settings: Settings, vector: List[float]) -> List[float]:
+def check_vector(settings: Settings, vector: Vector) -> Vector:
     """Return the vector, of length 1 for inner_product; ValueError for a wrong length, NaN, infinity or all zeros."""
     wanted = settings["dimensions"]
     if wanted is not None and len(vector) != wanted:
@@ -153,11 +159,11 @@ def check_vector(settings: Settings, vector: List[float]) -> List[float]:
         if not 1e-15 < length < 1e15:
             raise ValueError(f"a vector has length {length:g}, which cannot be compared in single precision")
         if settings["distance"] == "inner_product":
-            return [value / length for value in vector]
+            return array.array("f", [value / length for value in vector])
     return vector
 
 
-def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[float]]:
+def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[Vector]:
     """Return the checked vectors of a reply in the order of the texts, by the reply's ``index`` fields."""
     try:
         # Nothing interrupts the JSON parser.
@@ -168,7 +174,7 @@ def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[fl
         if not isinstance(items, list) or len(items) != expected:
             found = len(items) if isinstance(items, list) else type(items).__name__
             raise ValueError(f"{found} vectors for {expected} texts")
-        vectors: List[Optional[List[float]]] = [None] * expected
+        vectors: List[Optional[Vector]] = [None] * expected
         for position, item in enumerate(items):
             index = item.get("index", position)
             if type(index) is not int or not 0 <= index < expected or vectors[index] is not None:
@@ -183,7 +189,6 @@ def parse_reply(settings: Settings, reply: bytes, expected: int) -> List[List[fl
         TypeError,
         AttributeError,
         OverflowError,
-        struct.error,
         binascii.Error,
         RecursionError,
     ) as error:
@@ -249,7 +254,7 @@ def retry_seconds(settings: Settings, role: str) -> float:
 
 def embed_batch(
     settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
-) -> List[List[float]]:
+) -> List[Vector]:
     """Return one checked vector per text of one batch, after retries with back-off within ``retry_seconds``."""
     url = settings["api_base"].rstrip("/") + "/embeddings"
     headers = request_headers(settings)
@@ -304,13 +309,11 @@ def embed_batch(
         pause(backoff)
 
 
-def embed(
-    settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
-) -> List[List[float]]:
+def embed(settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock) -> List[Vector]:
     """Return one checked vector per text, sent in batches of ``batch_size``; the first error ends it."""
     for text in texts:
         check_text(text)
-    vectors: List[List[float]] = []
+    vectors: List[Vector] = []
     for start in range(0, len(texts), settings["batch_size"]):
         batch = texts[start : start + settings["batch_size"]]
         vectors.extend(embed_batch(settings, role, batch, post, pause, clock))
@@ -319,13 +322,13 @@ def embed(
 
 def embed_each(
     settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
-) -> List[Tuple[Optional[List[float]], Optional[str]]]:
+) -> List[Tuple[Optional[Vector], Optional[str]]]:
     """Return (vector, None) or (None, what is wrong) for each text: a bad text doesn't take its batch with it.
 
     A batch that fails is halved until the bad text stands alone, but only after a harmless text was embedded:
     when that fails too, the endpoint or the configuration is wrong and the error is raised.
     """
-    results: List[Tuple[Optional[List[float]], Optional[str]]] = [(None, text_problem(text)) for text in texts]
+    results: List[Tuple[Optional[Vector], Optional[str]]] = [(None, text_problem(text)) for text in texts]
     sound = [position for position, (_, problem) in enumerate(results) if problem is None]
     pending = [sound[start : start + settings["batch_size"]] for start in range(0, len(sound), settings["batch_size"])]
     endpoint_works = False

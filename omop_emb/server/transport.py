@@ -241,6 +241,12 @@ def make_post(
     return post
 
 
+def close_kept(kept: Dict[Any, Any]) -> None:
+    """Close the idle connections that ``post`` has kept."""
+    for endpoint in [key for key in kept if key != "tls"]:
+        kept.pop(endpoint).sock.hang_up()
+
+
 def make_pause(check: Check) -> Callable[[float], None]:
     """Return ``pause(seconds)``, which ``check`` can end."""
 

@@ -24,6 +24,7 @@ BEGIN
     EXECUTE format('COMMENT ON TABLE omop_emb.%I IS %L', omop_emb.embedding_table(c),
         format('Document vectors of configuration %s; those that are not live belong to texts no longer in use', c.name));
     PERFORM omop_emb.create_search_functions(c);
+    PERFORM omop_emb.enqueue('{(,)}');
 END
 $$;
 

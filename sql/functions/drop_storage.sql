@@ -9,6 +9,8 @@ BEGIN
     EXECUTE format('DROP TABLE IF EXISTS omop_emb.%I', omop_emb.embedding_table(c));
     DELETE FROM omop_emb.partial_index i WHERE i.config_id = c.config_id;
     DELETE FROM omop_emb.provenance p WHERE p.config_id = c.config_id;
+    -- Who has a lease on them may have read the settings that they had until now.
+    DELETE FROM omop_emb.job j WHERE j.config_id = c.config_id;
     DELETE FROM omop_emb.failure f WHERE f.config_id = c.config_id;
 END
 $$;

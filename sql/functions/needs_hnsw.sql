@@ -5,7 +5,7 @@ AS $$
 BEGIN
     -- Filling an HNSW index row by row takes several times as long as building it once everything is there.
     RETURN NOT omop_emb.is_valid_index(omop_emb.embedding_table(c) || '_hnsw')
-        AND NOT EXISTS (SELECT FROM omop_emb.pending_text(c, NULL, 1));
+        AND NOT EXISTS (SELECT FROM omop_emb.pending_text(c, NULL, max_terms => 1));
 END
 $$;
 

@@ -104,10 +104,11 @@ BEGIN
     -- Locked, so that one that another session deletes is waited for and left out.
     FOR c IN SELECT * FROM omop_emb.config FOR KEY SHARE LOOP
         RETURN QUERY SELECT c.config_id, r.removed, r.reused FROM omop_emb.refresh_live(c, touched, started, may_drop_index) r;
+        PERFORM omop_emb.create_jobs(c, touched);
     END LOOP;
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.reconcile(int[], boolean) IS
-    'Bring concepts, terms and the set of live vectors in line with the vocabulary, without calling a model; an HNSW index'
+    'Bring concepts, terms and the set of live vectors in line with the vocabulary, without calling a model, and queue jobs for texts without one; an HNSW index'
     ' of which much would change is dropped if that is allowed: searches wait for the end of the transaction then';

@@ -65,22 +65,21 @@ def run(cluster: Cluster, progress: Progress, _: Options) -> Iterator[Figure]:
         lines = [line for gold_set in SETS for line in documents(gold_set)]
         statement = "COPY cdm.concept FROM STDIN WITH (FORMAT csv, DELIMITER E'\\t', QUOTE E'\\b')"
         copy_in(connection, statement, "".join(lines).encode())
-        index(connection, None, tenths(lambda done, of: progress.step(f"{done:,} of {of:,} names embedded")))
+        index(connection, None, tenths(lambda step, done, of: progress.step(f"{step}: {done:,} of {of:,}")))
         connection.execute("VACUUM ANALYZE")
         for gold_set in SETS:
             yield from compare(connection, gold_set, progress)
         yield from recall(connection, progress)
 
 
-def tenths(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    """Return what calls ``show`` only when another tenth is done."""
-    shown = -1
+def tenths(show: Callable[[str, int, int], None]) -> Callable[[str, int, int | None], None]:
+    """Return what calls ``show`` only when another tenth of a step is done."""
+    shown: dict[str, int] = {}
 
-    def call(done: int, total: int) -> None:
-        nonlocal shown
-        if (tenth := 10 * done // max(total, 1)) > shown:
-            shown = tenth
-            show(done, total)
+    def call(step: str, done: int, total: int | None) -> None:
+        if total and (tenth := 10 * done // total) > shown.get(step, -1):
+            shown[step] = tenth
+            show(step, done, total)
 
     return call
 

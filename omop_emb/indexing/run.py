@@ -1,0 +1,70 @@
+"""Bring the index of a configuration up to date from a client, in transactions that stay short."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from omop_emb.database import readable_errors
+from omop_emb.errors import OmopEmbError
+from omop_emb.indexing.hnsw import build_indexes
+from omop_emb.indexing.jobs import JobQueue
+from omop_emb.indexing.pipeline import Counts, Pipeline
+
+CONCURRENCY = 4
+LEASE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
+
+
+@dataclass
+class IndexResult:
+    """What an index run did, in texts (``reused``: in terms); see ``omop_emb_index`` in SQL."""
+
+    embedded: int = 0
+    reused: int = 0
+    removed: int = 0
+    failed: int = 0
+    remaining: int = 0
+
+
+# Is told a step, how much of it is done and, where known, how much there is.
+Show = Callable[[str, int, int | None], None]
+
+
+def index(
+    connection: psycopg.Connection,
+    config: str | None = None,
+    show: Show = lambda step, done, total: None,
+    *,
+    concurrency: int = CONCURRENCY,
+    lease_seconds: float = LEASE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
+    retry_failed: bool = False,
+    warn: Callable[[str], None] = lambda message: None,
+) -> IndexResult:
+    """Work through everything pending, beside any other workers; what is done is committed as it goes.
+
+    ``connection`` must be in autocommit mode. Raises OmopEmbError when the endpoints have failed
+    for ``patience_seconds``, or never worked; what is embedded by then is kept.
+    """
+    with readable_errors():
+        if retry_failed:
+            connection.execute("SELECT omop_emb.retry_failed(%s)", [config])
+        row = connection.execute("SELECT removed, reused, pending FROM omop_emb.begin_index(%s)", [config]).fetchone()
+        if row is None:
+            raise OmopEmbError("the database did not answer how many texts are pending")
+        removed, reused, total = row
+
+        def report(counts: Counts) -> None:
+            done = counts.embedded + counts.failed
+            show("embedding", done, max(total, done + counts.left))
+
+        if total:
+            show("embedding", 0, total)
+        jobs = JobQueue(lambda: connection, config, lease_seconds)
+        counts = Pipeline(jobs, concurrency, patience_seconds=patience_seconds, report=report, warn=warn).run()
+        build_indexes(connection, config, show)
+        remaining = connection.execute("SELECT omop_emb.texts_without_vector(%s)", [config]).fetchone()
+    return IndexResult(
+        counts.embedded, reused + counts.reused, removed, counts.failed, remaining[0] if remaining else 0
+    )
