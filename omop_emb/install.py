@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from omop_emb import __version__
 from omop_emb.database import connect, readable_errors
 from omop_emb.errors import OmopEmbError
 from omop_emb.rendering import Schemas, render, replaceable_files
@@ -200,6 +202,23 @@ def current_revision(raw: psycopg.Connection) -> str | None:
         return None
     row = raw.execute("SELECT version_num FROM omop_emb.alembic_version").fetchone()
     return str(row[0]) if row else None
+
+
+def require_schema(raw: psycopg.Connection) -> None:
+    """Raise OmopEmbError unless the database has the schema revision that this version of the package works with."""
+    found = current_revision(raw)
+    wanted = str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+    if found is None:
+        raise OmopEmbError("omop_emb is not installed in this database", "Run omop-emb-admin migrate first.")
+    if found != wanted:
+        advice = (
+            "Run omop-emb-admin migrate to upgrade the database."
+            if found < wanted
+            else "Use the version of omop-emb-postgres that upgraded the database, or a later one."
+        )
+        raise OmopEmbError(
+            f"the database has schema revision {found}, omop-emb-postgres {__version__} works with {wanted}", advice
+        )
 
 
 def find_cdm_schema(raw: psycopg.Connection, wanted: str | None) -> str:

@@ -30,8 +30,8 @@ BEGIN
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'omop_emb' OR (n.nspname = 'public' AND p.proname IN ({{ public_functions }}))
     LOOP
-        EXECUTE format('ALTER FUNCTION %s OWNER TO omop_emb_owner', object.name);
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
+        EXECUTE format('ALTER ROUTINE %s OWNER TO omop_emb_owner', object.name);
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC, omop_emb_reader, omop_emb_admin', object.name);
     END LOOP;
 
     -- What the functions read of the site.
@@ -78,7 +78,10 @@ GRANT EXECUTE ON FUNCTION
     public.omop_emb_embed_document(text),
     omop_emb.discard(text),
     omop_emb.begin_index(text),
+    omop_emb.catch_up(boolean),
     omop_emb.worker_settings(text),
+    omop_emb.session_worker(),
+    omop_emb.lease_for_session(text),
     omop_emb.retry_failed(text),
     omop_emb.texts_without_vector(text),
     omop_emb.jobs_left(text),
@@ -90,6 +93,9 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.embed_jobs(text, text, bigint[]),
     omop_emb.count_for_searches(text),
     omop_emb.finish_index(text),
+    omop_emb.hnsw_to_build(text),
+    omop_emb.may_build_in_parallel(),
+    omop_emb.adopt_built(text),
     omop_emb.activate(text, boolean),
     omop_emb.rollback(),
     omop_emb.drop_config(text),
@@ -104,3 +110,4 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.prepare_import(text),
     omop_emb.import_vectors(text, jsonb, bytea[], timestamptz[], text[])
     TO omop_emb_admin;
+GRANT EXECUTE ON PROCEDURE public.omop_emb_index_pending(text, bigint, bigint, bigint) TO omop_emb_admin;

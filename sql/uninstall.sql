@@ -20,7 +20,7 @@ BEGIN
         WHERE n.nspname = 'public' AND p.proname LIKE 'omop\_emb\_%'
             AND pg_get_userbyid(p.proowner) = 'omop_emb_owner'
     LOOP
-        EXECUTE format('DROP FUNCTION %s', object.name);
+        EXECUTE format('DROP ROUTINE %s', object.name);
     END LOOP;
     DROP SCHEMA IF EXISTS omop_emb CASCADE;
     FOREACH extension IN ARRAY extensions LOOP

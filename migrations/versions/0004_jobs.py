@@ -8,6 +8,8 @@ down_revision = "0003"
 STATEMENTS = (
     "DROP FUNCTION IF EXISTS omop_emb.pending_text(omop_emb.config, int[], bigint)",
     "DROP FUNCTION IF EXISTS omop_emb.filed_under(omop_emb.config, bytea[])",
+    "DROP FUNCTION IF EXISTS omop_emb.wanted_term(omop_emb.config)",
+    "DROP FUNCTION IF EXISTS omop_emb.create_hnsw(omop_emb.config, text, text)",
     "DROP FUNCTION IF EXISTS omop_emb.continue_index(text, int)",
     """
 CREATE TABLE omop_emb.job (

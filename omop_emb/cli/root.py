@@ -90,6 +90,7 @@ for command in (
     activating.rollback,
     activating.drop,
     indexing.index,
+    indexing.worker,
     querying.search,
     mapping.map_,
     querying.status,

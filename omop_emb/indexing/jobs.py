@@ -5,15 +5,14 @@ import secrets
 import socket
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 
 from omop_emb.errors import OmopEmbError
-
-T = TypeVar("T")
+from omop_emb.indexing.session import Session
 
 COPY_STAGED = "COPY pg_temp.omop_emb_staging (text_hash, embedding, error) FROM STDIN (FORMAT BINARY)"
 # See "Binary Format" in PostgreSQL's documentation of COPY.
@@ -49,13 +48,13 @@ class Reconciling(Exception):  # noqa: N818
 
 
 class JobQueue:
-    """The jobs of one configuration, over a connection in autocommit mode that ``connection`` gives.
+    """The jobs of one configuration.
 
     Leases are for ``lease_seconds``; what is not renewed by then, another worker may take.
     """
 
-    def __init__(self, connection: Callable[[], psycopg.Connection], config: str | None, lease_seconds: float) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, config: str | None, lease_seconds: float) -> None:
+        self._session = session
         self._config = config
         self._provenance_id: int | None = None
         self.lease_seconds = lease_seconds
@@ -69,14 +68,12 @@ class JobQueue:
 
     def lease(self, max_jobs: int) -> list[Job]:
         """Return the next jobs, none when all are taken or done; SettingsChanged when ``settings`` are outdated."""
-        rows = (
-            self._connection()
-            .execute(
+        rows = self._session.run(
+            lambda connection: connection.execute(
                 "SELECT job_id, provenance_id, text_hashes, texts FROM omop_emb.lease_jobs(%s, %s, %s, %s)",
                 [self._config, self.worker, max_jobs, self.lease_seconds],
                 binary=True,
-            )
-            .fetchall()
+            ).fetchall()
         )
         if any(row[1] != self._provenance_id for row in rows):
             self.release([row[0] for row in rows])
@@ -85,12 +82,12 @@ class JobQueue:
 
     def renew(self) -> None:
         """Keep all jobs that this worker has for another ``lease_seconds``."""
-        self._connection().execute("SELECT omop_emb.renew_lease(%s, %s)", [self.worker, self.lease_seconds])
+        self._row("SELECT omop_emb.renew_lease(%s, %s)", self.worker, self.lease_seconds)
 
     def release(self, job_ids: Sequence[int] | None = None) -> None:
         """Give back jobs, all without ``job_ids``."""
         ids = None if job_ids is None else list(job_ids)
-        self._connection().execute("SELECT omop_emb.release_jobs(%s, %s::bigint[])", [self.worker, ids])
+        self._row("SELECT omop_emb.release_jobs(%s, %s::bigint[])", self.worker, ids)
 
     def left(self) -> tuple[int, int]:
         """Return how many texts are queued or being embedded, and how many jobs nobody has."""
@@ -102,7 +99,9 @@ class JobQueue:
 
         Reconciling, with nothing done, while that cannot be.
         """
-        connection = self._connection()
+        return self._session.run(lambda connection: self._store(connection, job_ids, rows))
+
+    def _store(self, connection: psycopg.Connection, job_ids: Sequence[int], rows: Sequence[bytes]) -> Stored:
         with connection.transaction(), connection.cursor() as cursor:
             free = cursor.execute("SELECT omop_emb.open_staging()").fetchone()
             if not (free and free[0]):
@@ -117,7 +116,7 @@ class JobQueue:
             return Stored(*(cursor.fetchone() or (0, 0, 0, 0)))
 
     def _row(self, statement: str, *arguments: object) -> Any:
-        row = self._connection().execute(statement, arguments).fetchone()
+        row = self._session.run(lambda connection: connection.execute(statement, arguments).fetchone())
         if row is None:
             raise OmopEmbError(f"the database did not answer: {statement}")
         return row

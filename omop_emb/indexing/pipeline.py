@@ -72,8 +72,8 @@ class Pipeline:
     """Embeds the jobs of a queue as long as there are any.
 
     ``concurrency`` requests are under way at a time, each in a thread; everything else happens in the caller's. When
-    all endpoints fail, they are asked again for ``patience_seconds``, None is for ever, and then their error is raised;
-    at once where there is a limit and none has ever answered.
+    all endpoints fail, they are asked again for ``patience_seconds``, and then their error is raised; at once when none
+    has ever answered.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Pipeline:
         jobs: JobQueue,
         concurrency: int,
         *,
-        patience_seconds: float | None,
+        patience_seconds: float,
         report: Callable[[Counts], None],
         warn: Callable[[str], None],
     ) -> None:
@@ -223,7 +223,7 @@ class Pipeline:
             self._succeeded = time.monotonic()
             return
         patience = self._patience_seconds
-        if patience is not None and (not self._has_worked or time.monotonic() - self._succeeded > patience):
+        if not self._has_worked or time.monotonic() - self._succeeded > patience:
             raise OmopEmbError(error.message, error.hint, error.sqlstate)
         if error.message != self._last_warning:
             self._last_warning = error.message

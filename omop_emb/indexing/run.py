@@ -7,9 +7,11 @@ import psycopg
 
 from omop_emb.database import readable_errors
 from omop_emb.errors import OmopEmbError
-from omop_emb.indexing.hnsw import build_indexes
+from omop_emb.indexing.hnsw import Show, build_indexes
 from omop_emb.indexing.jobs import JobQueue
 from omop_emb.indexing.pipeline import Counts, Pipeline
+from omop_emb.indexing.session import Session
+from omop_emb.install import require_schema
 
 CONCURRENCY = 4
 LEASE_SECONDS = 60.0
@@ -25,10 +27,6 @@ class IndexResult:
     removed: int = 0
     failed: int = 0
     remaining: int = 0
-
-
-# Is told a step, how much of it is done and, where known, how much there is.
-Show = Callable[[str, int, int | None], None]
 
 
 def index(
@@ -48,6 +46,7 @@ def index(
     for ``patience_seconds``, or never worked; what is embedded by then is kept.
     """
     with readable_errors():
+        require_schema(connection)
         if retry_failed:
             connection.execute("SELECT omop_emb.retry_failed(%s)", [config])
         row = connection.execute("SELECT removed, reused, pending FROM omop_emb.begin_index(%s)", [config]).fetchone()
@@ -61,9 +60,9 @@ def index(
 
         if total:
             show("embedding", 0, total)
-        jobs = JobQueue(lambda: connection, config, lease_seconds)
+        jobs = JobQueue(Session(connection), config, lease_seconds)
         counts = Pipeline(jobs, concurrency, patience_seconds=patience_seconds, report=report, warn=warn).run()
-        build_indexes(connection, config, show)
+        build_indexes(connection, config, show, warn)
         remaining = connection.execute("SELECT omop_emb.texts_without_vector(%s)", [config]).fetchone()
     return IndexResult(
         counts.embedded, reused + counts.reused, removed, counts.failed, remaining[0] if remaining else 0

@@ -4,20 +4,20 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
-#variable_conflict use_column
-DECLARE
-    by_domain boolean := 'domain_id' = ANY (c.partial_indexes);
-    by_vocabulary boolean := 'vocabulary_id' = ANY (c.partial_indexes);
 BEGIN
-    RETURN QUERY
+    RETURN QUERY EXECUTE format($sql$
         SELECT w.text_hash,
-            coalesce(array_agg(DISTINCT m.domain_id) FILTER (WHERE m.domain_id IS NOT NULL AND by_domain), '{}'),
-            coalesce(array_agg(DISTINCT m.vocabulary_id) FILTER (WHERE m.vocabulary_id IS NOT NULL AND by_vocabulary), '{}'),
+            coalesce(array_agg(DISTINCT w.domain_id) FILTER (WHERE w.domain_id IS NOT NULL AND %L), '{}'),
+            coalesce(array_agg(DISTINCT w.vocabulary_id) FILTER (WHERE w.vocabulary_id IS NOT NULL AND %L), '{}'),
             count(*)
-        FROM omop_emb.wanted_term(c) w
-        JOIN omop_emb.concept m ON m.concept_id = w.concept_id
-        WHERE filed_under.text_hashes IS NULL OR w.text_hash = ANY (filed_under.text_hashes)
-        GROUP BY w.text_hash;
+        FROM %s
+        GROUP BY w.text_hash
+        $sql$, 'domain_id' = ANY (c.partial_indexes), 'vocabulary_id' = ANY (c.partial_indexes),
+        CASE WHEN text_hashes IS NULL THEN 'omop_emb.wanted_term($1) w'
+            -- OFFSET keeps it a look-up per text: the planner would rather read all terms for a thousand of them.
+            ELSE '(SELECT DISTINCT unnest($2)) h (text_hash)'
+                ' CROSS JOIN LATERAL (SELECT * FROM omop_emb.wanted_term($1) t WHERE t.text_hash = h.text_hash OFFSET 0) w'
+            END) USING c, text_hashes;
 END
 $$;
 

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION omop_emb.job_texts(c omop_emb.config, job_ids bigint[
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
