@@ -18,6 +18,7 @@ from omop_emb.cli import (
     diagnosing,
     evaluating,
     installing,
+    loading,
     local,
     mapping,
     querying,
@@ -83,6 +84,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 
 
 for command in (
+    loading.load_vocabulary_,
     installing.migrate,
     configuring.configure,
     activating.activate,
