@@ -19,6 +19,7 @@ from omop_emb.cli import (
     evaluating,
     indexing,
     installing,
+    loading,
     local,
     mapping,
     querying,
@@ -84,6 +85,7 @@ def main(ctx: click.Context, dsn: str | None) -> None:
 
 
 for command in (
+    loading.load_vocabulary_,
     installing.migrate,
     configuring.configure,
     activating.activate,

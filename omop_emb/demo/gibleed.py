@@ -12,6 +12,7 @@ from psycopg import sql
 
 from omop_emb.demo.cluster import signals_deferred
 from omop_emb.errors import OmopEmbError
+from omop_emb.vocabulary.tables import create_tables, names_in
 
 if TYPE_CHECKING:
     import duckdb
@@ -97,17 +98,16 @@ def load(
 
 def _create_tables(connection: psycopg.Connection, schema: str) -> None:
     script = resources.files("omop_emb.demo").joinpath("cdm.sql").read_bytes()
-    before = connection.execute("SELECT current_setting('search_path')").fetchone()
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(schema)))
     try:
-        connection.execute(script)
+        create_tables(connection, schema)
+        with names_in(connection, schema):
+            connection.execute(script)
     except psycopg.errors.DuplicateTable as error:
         raise OmopEmbError(
             f"schema {schema} already has CDM tables: {error.diag.message_primary}",
             hint="load the sample into a schema of its own",
         ) from error
-    connection.execute("SELECT set_config('search_path', %s, true)", before)
 
 
 def _filled_tables(source: "duckdb.DuckDBPyConnection") -> dict[str, list[str]]:

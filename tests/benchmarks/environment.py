@@ -11,7 +11,7 @@ import psycopg
 
 from omop_emb.demo.cluster import Cluster
 from omop_emb.install import migrate
-from omop_emb.resources import PACKAGE
+from omop_emb.vocabulary.tables import create_tables
 
 DIMENSIONS = 384
 TEMPLATE = "installed"
@@ -50,8 +50,7 @@ def create_template(cluster: Cluster) -> None:
     dsn = cluster.dsn_for(TEMPLATE)
     with psycopg.connect(dsn) as connection:
         connection.execute("CREATE SCHEMA cdm")
-        connection.execute("SET search_path = cdm")
-        connection.execute((PACKAGE / "demo/cdm.sql").read_text(encoding="utf-8"))
+        create_tables(connection, "cdm")
     migrate(dsn)
 
 

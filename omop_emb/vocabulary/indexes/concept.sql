@@ -1,0 +1,1 @@
+CREATE INDEX idx_concept_code ON concept (concept_code);
