@@ -19,7 +19,7 @@ from tests.installing import HEAD
 
 COMMANDS = [
     *("activate", "configure", "demo", "doctor", "drop", "embedder", "evaluate", "export", "import", "index"),
-    *("load-vocabulary", "map", "migrate", "rollback", "search", "status", "uninstall"),
+    *("load-vocabulary", "map", "migrate", "rollback", "search", "status", "uninstall", "worker"),
 ]
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
