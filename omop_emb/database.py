@@ -31,6 +31,12 @@ def connect(dsn: str | None, *, autocommit: bool = False) -> psycopg.Connection:
         ) from error
 
 
+def another(connection: psycopg.Connection) -> psycopg.Connection:
+    """Return one more connection like this one, in autocommit mode."""
+    info = connection.info
+    return psycopg.connect(info.dsn, password=info.password or None, autocommit=True)
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Turn an error of the database into one line and its hint."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
+from omop_emb.database import another
+
 # Is told a step, how much of it is done and, where known, how much there is.
 Show = Callable[[str, int, int | None], None]
 
@@ -112,17 +114,17 @@ def adopt(connection: psycopg.Connection, config: str | None) -> None:
 @contextmanager
 def progress(connection: psycopg.Connection, show: Show) -> Iterator[None]:
     """Say how far the index builds of ``connection`` are, as another connection sees it."""
-    info = connection.info
+    pid = connection.info.backend_pid
     ended = threading.Event()
 
     def watch() -> None:
-        with psycopg.connect(info.dsn, password=info.password or None, autocommit=True) as observer:
+        with another(connection) as observer:
             while not ended.wait(POLL_SECONDS):
                 row = observer.execute(
                     "SELECT c.relname, p.phase, p.blocks_done, nullif(p.blocks_total, 0), p.index_relid"
                     " FROM pg_stat_progress_create_index p LEFT JOIN pg_class c ON c.oid = p.index_relid"
                     " WHERE p.pid = %s",
-                    [info.backend_pid],
+                    [pid],
                 ).fetchone()
                 if row:
                     show(f"building {row[0] or 'an HNSW index'}", row[2] or 0, row[3])

@@ -1,5 +1,6 @@
 """The queue of jobs as a worker sees it: lease, renew, store, give back."""
 
+import copy
 import os
 import secrets
 import socket
@@ -60,6 +61,12 @@ class JobQueue:
         self.lease_seconds = lease_seconds
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
+    def beside(self, session: Session) -> "JobQueue":
+        """Return the queue of the same worker over another connection, which another thread may use."""
+        other = copy.copy(self)
+        other._session = session
+        return other
+
     def settings(self) -> dict[str, Any]:
         """Return the settings of the configuration, which jobs are leased for from now on."""
         row: dict[str, Any] = self._row("SELECT omop_emb.worker_settings(%s)", self._config)[0]
@@ -85,9 +92,12 @@ class JobQueue:
         self._row("SELECT omop_emb.renew_lease(%s, %s)", self.worker, self.lease_seconds)
 
     def release(self, job_ids: Sequence[int] | None = None) -> None:
-        """Give back jobs, all without ``job_ids``."""
-        ids = None if job_ids is None else list(job_ids)
-        self._row("SELECT omop_emb.release_jobs(%s, %s::bigint[])", self.worker, ids)
+        """Give back jobs, all without ``job_ids``; a lost connection is an error, since leases expire by themselves."""
+        arguments = [self.worker, None if job_ids is None else list(job_ids)]
+        self._session.run(
+            lambda connection: connection.execute("SELECT omop_emb.release_jobs(%s, %s::bigint[])", arguments),
+            reconnect=False,
+        )
 
     def left(self) -> tuple[int, int]:
         """Return how many texts are queued or being embedded, and how many jobs nobody has."""

@@ -1,11 +1,12 @@
 """Bring the index of a configuration up to date from a client, in transactions that stay short."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psycopg
 
-from omop_emb.database import readable_errors
+from omop_emb.database import another, readable_errors
 from omop_emb.errors import OmopEmbError
 from omop_emb.indexing.hnsw import Show, build_indexes
 from omop_emb.indexing.jobs import JobQueue
@@ -16,6 +17,8 @@ from omop_emb.install import require_schema
 CONCURRENCY = 4
 LEASE_SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
+# Connections that store: while one waits for the disk, the other works.
+STORES = 2
 
 
 @dataclass
@@ -61,7 +64,11 @@ def index(
         if total:
             show("embedding", 0, total)
         jobs = JobQueue(Session(connection), config, lease_seconds)
-        counts = Pipeline(jobs, concurrency, patience_seconds=patience_seconds, report=report, warn=warn).run()
+        with ExitStack() as opened:
+            stores = [jobs.beside(Session(opened.enter_context(another(connection)))) for _ in range(STORES)]
+            counts = Pipeline(
+                jobs, stores, concurrency, patience_seconds=patience_seconds, report=report, warn=warn
+            ).run()
         build_indexes(connection, config, show, warn)
         remaining = connection.execute("SELECT omop_emb.texts_without_vector(%s)", [config]).fetchone()
     return IndexResult(

@@ -21,12 +21,12 @@ class Session:
         self.connection = connection
         self._open_anew = open_anew
 
-    def run(self, action: Callable[[psycopg.Connection], T]) -> T:
+    def run(self, action: Callable[[psycopg.Connection], T], *, reconnect: bool = True) -> T:
         """Return what the action returns."""
         while True:
             try:
                 return action(self.connection)
             except psycopg.OperationalError:
-                if self._open_anew is None or not self.connection.closed:
+                if self._open_anew is None or not reconnect or not self.connection.closed:
                     raise
             self.connection = self._open_anew()

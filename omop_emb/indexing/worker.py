@@ -13,7 +13,7 @@ from omop_emb.errors import OmopEmbError
 from omop_emb.indexing.hnsw import build_indexes
 from omop_emb.indexing.jobs import JobQueue
 from omop_emb.indexing.pipeline import Counts, Pipeline
-from omop_emb.indexing.run import CONCURRENCY, LEASE_SECONDS, PATIENCE_SECONDS
+from omop_emb.indexing.run import CONCURRENCY, LEASE_SECONDS, PATIENCE_SECONDS, STORES
 from omop_emb.indexing.session import Session
 from omop_emb.install import require_schema
 
@@ -52,7 +52,8 @@ class Worker:
 
     def run(self) -> None:
         """Work until something raises: a signal, or OmopEmbError when the database has another schema than this."""
-        session = Session(self._open(patient=False), lambda: self._open(patient=True))
+        session = self._session(listens=True)
+        self._stores = [self._session(listens=False) for _ in range(STORES)]
         self._log("started", configurations=session.run(self._names))
         while True:
             try:
@@ -64,15 +65,22 @@ class Worker:
                 self._log("error", message=error.message)
                 time.sleep(FIRST_PAUSE)
 
-    def _open(self, *, patient: bool) -> psycopg.Connection:
-        """Return a connection that listens, when there is one again."""
+    def _session(self, *, listens: bool) -> Session:
+        def open_patiently() -> psycopg.Connection:
+            return self._open(patient=True, listens=listens)
+
+        return Session(self._open(patient=False, listens=listens), open_patiently)
+
+    def _open(self, *, patient: bool, listens: bool) -> psycopg.Connection:
+        """Return a connection, when there is one again."""
         pause = FIRST_PAUSE
         while True:
             try:
                 connection = connect(self._dsn, autocommit=True)
                 connection.add_notice_handler(self._hear)
                 require_schema(connection)
-                connection.execute(f"LISTEN {CHANNEL}")
+                if listens:
+                    connection.execute(f"LISTEN {CHANNEL}")
                 return connection
             except (OmopEmbError, psycopg.OperationalError) as error:
                 if not patient or not isinstance(error.__cause__ or error, psycopg.OperationalError):
@@ -124,7 +132,12 @@ class Worker:
 
         jobs = JobQueue(session, config, self._options.lease_seconds)
         pipeline = Pipeline(
-            jobs, self._options.concurrency, patience_seconds=PATIENCE_SECONDS, report=report, warn=warn
+            jobs,
+            [jobs.beside(store) for store in self._stores],
+            self._options.concurrency,
+            patience_seconds=PATIENCE_SECONDS,
+            report=report,
+            warn=warn,
         )
         started = time.monotonic()
         counts = pipeline.run()
