@@ -29,6 +29,11 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]
 @click.command()
 @click.argument("name")
 @click.option("--api-base", help="Base URL of an OpenAI-compatible API, as the database server sees it.")
+@click.option(
+    "--further-api-bases",
+    callback=names,
+    help="Base URLs of more endpoints with the same model, comma-separated: requests go to all in turn.",
+)
 @click.option("--model", help="Model name sent to the endpoint.")
 @click.option("--dimensions", type=int, help="Length of the vectors; default: asked of the endpoint.")
 @click.option("--document-prefix", help="Put before texts that are indexed, verbatim.")
@@ -64,6 +69,11 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> list[str]
     "--partial-indexes",
     callback=names,
     help="What gets HNSW indexes per value: domain_id, vocabulary_id, comma-separated; '' for none.",
+)
+@click.option(
+    "--immediate-rows",
+    type=int,
+    help="Index at once, in the writer's transaction, when a statement changes at most so many concepts; 0: never.",
 )
 @click.option("--discard-vectors", is_flag=True, help="Throw away its vectors, so that any setting can change.")
 @click.pass_obj

@@ -33,6 +33,8 @@ RESERVED_PARAMS = ("model", "input")
 PLACEHOLDER_KEY = "ollama"
 # What has another answer than vectors asks a busy endpoint again, but not for long.
 RETRY_SECONDS_BEFORE_FALLBACK = 1.0
+# How long a session asks other endpoints first when one was unavailable.
+REST_SECONDS = 60.0
 # Rejections of the request as a whole, whatever texts it holds.
 NOT_ABOUT_TEXTS = (401, 403, 404, 405, 407, 408, 429, 503)
 
@@ -355,6 +357,26 @@ def embed_each(
             for position, vector in zip(batch, vectors):  # noqa: B905  strict= needs Python 3.10
                 results[position] = (vector, None)
     return results
+
+
+def at_an_endpoint(
+    settings: Settings, resting: Dict[str, float], clock: Clock, attempt: Callable[[Settings], Any]
+) -> Any:
+    """Return ``attempt(settings)`` with the first of the configuration's endpoints that is available.
+
+    Those that were not are in ``resting``, until a time of the clock, and come last; the others come in any order.
+    """
+    bases = [settings["api_base"], *settings["further_api_bases"]]
+    random.shuffle(bases)
+    bases.sort(key=lambda base: resting.get(base, 0.0) > clock())
+    for position, base in enumerate(bases, 1):
+        try:
+            return attempt({**settings, "api_base": base})
+        except EmbeddingError as error:
+            if not error.unavailable or position == len(bases):
+                raise
+            resting[base] = clock() + REST_SECONDS
+    raise ValueError("a configuration has an endpoint")
 
 
 def vector_literal(vector: Sequence[float]) -> str:

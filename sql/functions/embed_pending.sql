@@ -42,7 +42,7 @@ BEGIN
         EXIT WHEN job_id IS NULL;
         jobs := jobs[2:];
         BEGIN
-            SELECT * INTO done FROM omop_emb.embed_jobs(c.name, me, ARRAY[job_id]);
+            SELECT * INTO done FROM omop_emb.embed_leased(c, me, ARRAY[job_id]);
         EXCEPTION WHEN SQLSTATE 'OE003' OR SQLSTATE 'OE004' THEN
             IF embedded = 0 THEN
                 RAISE;

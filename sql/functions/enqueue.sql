@@ -13,8 +13,12 @@ BEGIN
         INSERT INTO omop_emb.queue (concept_ids) VALUES (enqueue.concept_ids);
         PERFORM pg_notify('omop_emb', '');
     END IF;
+    IF EXISTS (SELECT FROM omop_emb.config c WHERE c.immediate_rows > 0) THEN
+        PERFORM omop_emb.index_at_once(enqueue.concept_ids);
+    END IF;
 END
 $$;
 
 COMMENT ON FUNCTION omop_emb.enqueue(int8multirange) IS
-    'Queue concepts for indexing unless a job already covers them, and wake whoever listens on channel omop_emb';
+    'Queue concepts for indexing unless a job already covers them, wake whoever listens on channel omop_emb, and'
+    ' index at once what a configuration wants so';

@@ -10,8 +10,12 @@ def check():
 
 
 try:
-    results = embed_each(
-        config, role, texts, make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
+    post, pause = make_post(SD.setdefault("connections", {}), check), make_pause(check)
+    results = at_an_endpoint(
+        config,
+        SD.setdefault("resting", {}),
+        time.monotonic,
+        lambda settings: embed_each(settings, role, texts, post, pause, time.monotonic),
     )
 except EmbeddingError as problem:
     failed = (None, None, problem.message, problem.sqlstate, problem.hint, problem.unavailable)

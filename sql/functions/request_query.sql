@@ -15,8 +15,12 @@ def check():
 
 
 try:
-    vectors = embed(
-        config, QUERY, [query], make_post(SD.setdefault("connections", {}), check), make_pause(check), time.monotonic
+    post, pause = make_post(SD.setdefault("connections", {}), check), make_pause(check)
+    vectors = at_an_endpoint(
+        config,
+        SD.setdefault("resting", {}),
+        time.monotonic,
+        lambda settings: embed(settings, QUERY, [query], post, pause, time.monotonic),
     )
 except EmbeddingError as problem:
     return (1, None, problem.message, problem.sqlstate, problem.hint, problem.unavailable)

@@ -11,12 +11,14 @@ DECLARE
 BEGIN
     problem := CASE
         WHEN NEW.name IS NULL OR NEW.name !~ '\S' THEN 'a configuration needs a name'
-        WHEN NEW.api_base IS NULL OR NEW.api_base !~* '^https?://[^/\s:?#@]+(:\d{1,5})?(/[^\s?#]*)?$'
-            AND NEW.api_base !~* '^https?://\[[0-9a-f:.]+\](:\d{1,5})?(/[^\s?#]*)?$'
-            THEN format('api_base is %s, not an http or https base URL such as http://localhost:11434/v1',
-                coalesce(quote_literal(NEW.api_base), 'NULL'))
-        WHEN substring(NEW.api_base from ':(\d+)(?:/|$)')::int NOT BETWEEN 1 AND 65535
-            THEN format('api_base %L has a port outside 1 to 65535', NEW.api_base)
+        WHEN omop_emb.api_base_problem(NEW.api_base) IS NOT NULL
+            THEN 'api_base ' || omop_emb.api_base_problem(NEW.api_base)
+        WHEN NEW.further_api_bases IS NULL THEN 'further_api_bases is NULL, not a list of base URLs, which may be empty'
+        WHEN EXISTS (SELECT FROM unnest(NEW.further_api_bases) b WHERE omop_emb.api_base_problem(b) IS NOT NULL)
+            THEN (SELECT 'further_api_bases: one ' || omop_emb.api_base_problem(b) FROM unnest(NEW.further_api_bases) b
+                WHERE omop_emb.api_base_problem(b) IS NOT NULL LIMIT 1)
+        WHEN NEW.immediate_rows NOT BETWEEN 0 AND 1000
+            THEN format('immediate_rows is %s, not 0 (off) to 1000', NEW.immediate_rows)
         WHEN NEW.model IS NULL OR NEW.model !~ '\S' THEN 'model is empty'
         WHEN jsonb_typeof(NEW.document_params) <> 'object' OR jsonb_typeof(NEW.query_params) <> 'object'
             THEN 'document_params and query_params must be JSON objects'
