@@ -37,7 +37,7 @@ NONSENSE: dict[str, tuple[Callable[[Items], Any], str]] = {
     "minus infinity": (with_vector([1.0] * 7 + [float("-inf")]), "NaN or infinity"),
     "base64 NaN": (with_vector(packed(*[0.5] * 7, float("nan"))), "NaN or infinity"),
     "base64 infinity": (with_vector(packed(*[0.5] * 7, float("inf"))), "NaN or infinity"),
-    "beyond a float": (with_vector([1e39] * 8), "too large"),
+    "beyond a float": (with_vector([1e39] * 8), "NaN or infinity"),
     "a long integer": (with_vector([10**400] * 8), "not a list of embeddings"),
     "too long to compare": (with_vector([1e30] * 8), "single precision"),
     "too short to compare": (with_vector([1e-30] * 8), "single precision"),

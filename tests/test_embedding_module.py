@@ -171,7 +171,7 @@ def test_batches_and_their_order() -> None:
     texts = ["x" * length for length in range(1, 11)]
     vectors = embed(SETTINGS, QUERY, texts, post, clock.pause, clock)
     assert [len(request["input"]) for request in post.requests] == [4, 4, 2]
-    assert vectors == [[1, len("query: ") + length] for length in range(1, 11)]
+    assert [list(vector) for vector in vectors] == [[1, len("query: ") + length] for length in range(1, 11)]
     assert post.requests[0] == {
         "encoding_format": "base64",
         "task": "query",
@@ -262,7 +262,7 @@ def test_exactly_the_bad_texts_of_a_batch_fail(bad: set[int], batch_size: int) -
     for number, (vector, problem) in enumerate(results):
         assert (vector is None) == (problem is not None) == (number in bad)
         if vector:
-            assert vector == [1, len(f"doc: {number}")]
+            assert list(vector) == [1, len(f"doc: {number}")]
 
 
 @pytest.mark.parametrize("text", [None, "", " \n\t", "\u00a0\u2003", "x" * (MAX_CHARACTERS + 1), 7])

@@ -33,7 +33,10 @@ ADMIN_FUNCTIONS = READER_FUNCTIONS | {
     "omop_emb_embed_document",
     "discard",
     "begin_index",
-    "continue_index",
+    *("catch_up", "worker_settings", "session_worker", "retry_failed", "texts_without_vector"),
+    *("lease_jobs", "lease_for_session", "jobs_left", "renew_lease", "release_jobs", "embed_jobs"),
+    *("open_staging", "merge_staged", "omop_emb_index_pending"),
+    *("hnsw_to_build", "may_build_in_parallel", "adopt_built"),
     "count_for_searches",
     "finish_index",
     "activate",
@@ -100,7 +103,7 @@ def test_the_catalog_gives_each_role_what_it_needs_and_no_more(granted: psycopg.
     assert relations_of(granted, "a_reader", *WRITING) == set()
     assert callable_by(granted, "an_admin") == ADMIN_FUNCTIONS
     assert relations_of(granted, "an_admin", "SELECT") == {
-        *("status", "failures", "config", "queue", "installation", "alembic_version")
+        *("status", "failures", "config", "queue", "job", "installation", "alembic_version")
     }
     assert relations_of(granted, "an_admin", *WRITING) == {"config"}
     assert callable_by(granted, "a_stranger") == set()
@@ -197,9 +200,9 @@ def test_an_admin_runs_the_package(granted: psycopg.Connection, connect: Connect
     assert len(admin.execute("SELECT * FROM omop_emb_search('x', 100)").fetchall()) == 10
     admin.execute("UPDATE omop_emb.config SET hnsw_m = 8, hnsw_ef_search = 50 WHERE name = 'mine'")
     assert admin.execute("SELECT vector_dims(omop_emb_embed_document('x'))").fetchone() == (8,)
+    assert admin.execute("SELECT * FROM omop_emb.queue").fetchall() == []
     assert admin.execute("SELECT omop_emb.discard('test')").fetchone() == (16,)
     admin.execute("DELETE FROM omop_emb.config WHERE name = 'test'")
-    assert admin.execute("SELECT * FROM omop_emb.queue").fetchall() == []
     assert admin.execute("SELECT to_regclass('omop_emb.embedding_1')").fetchone() == (None,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         admin.execute("SELECT * FROM omop_emb.embedding_2")

@@ -6,6 +6,14 @@ AS $$
 DECLARE
     texts bigint;
 BEGIN
+    IF create_jobs.text_hashes IS NULL THEN
+        -- They are queued anew, without those that got a vector otherwise or that nobody wants any more.
+        DELETE FROM omop_emb.job j
+        WHERE j.job_id IN (
+            SELECT l.job_id FROM omop_emb.job l
+            WHERE l.config_id = c.config_id AND (l.leased_until IS NULL OR l.leased_until < clock_timestamp())
+            FOR UPDATE SKIP LOCKED);
+    END IF;
     WITH queued AS MATERIALIZED (
         SELECT unnest(j.text_hashes) AS text_hash FROM omop_emb.job j WHERE j.config_id = c.config_id
     ), pending AS (
