@@ -221,6 +221,25 @@ def require_schema(raw: psycopg.Connection) -> None:
         )
 
 
+def attach_recreated(dsn: str | None) -> bool:
+    """Run ``migrate`` when the vocabulary was dropped and created again and the user is a superuser; says whether."""
+    with readable_errors(), connect(dsn) as raw:
+        recreated = raw.execute(
+            "SELECT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"
+            " AND to_regclass('omop_emb.installation') IS NOT NULL"
+        ).fetchone() == (True,) and raw.execute(
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN omop_emb.installation i ON i.cdm_schema = n.nspname"
+            " WHERE c.relname IN ('concept', 'concept_synonym') AND NOT EXISTS ("
+            "SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname LIKE 'omop\\_emb\\_%'))"
+        ).fetchone() == (True,)
+        if recreated:
+            require_schema(raw)
+    if recreated:
+        migrate(dsn)
+    return recreated
+
+
 def find_cdm_schema(raw: psycopg.Connection, wanted: str | None) -> str:
     """Return the schema with the vocabulary; OmopEmbError unless it has a table ``concept`` with OMOP's columns."""
     rows = raw.execute(

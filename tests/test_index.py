@@ -300,7 +300,7 @@ def test_the_loop_of_the_command_line_does_what_the_function_does(
     """With 1,200 texts on an empty configuration both drop the HNSW index and build it afterwards."""
     results, found, progress = [], [], list[tuple[int, int]]()
 
-    def show(step: str, done: int, total: int | None) -> None:
+    def show(step: str, done: int, total: int | None, note: str = "") -> None:
         if step == "embedding":
             progress.append((done, total or 0))
 

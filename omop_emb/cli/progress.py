@@ -1,6 +1,6 @@
 """Progress bars on stderr."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
@@ -17,8 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# Is told a step, how many are done and, where known, how many there are.
-Show = Callable[[str, int, int | None], None]
+from omop_emb.progress import Show
 
 
 class Speed(ProgressColumn):
@@ -45,11 +44,11 @@ def step_bars(unit: str, *, disable: bool = False) -> Iterator[Show]:
     steps: dict[str, TaskID] = {}
     with ExitStack() as shown:
 
-        def show(step: str, done: int, total: int | None) -> None:
+        def show(step: str, done: int, total: int | None, note: str = "") -> None:
             if not steps:
                 shown.enter_context(bars)
             if step not in steps:
                 steps[step] = bars.add_task(step)
-            bars.update(steps[step], completed=done, total=total)
+            bars.update(steps[step], completed=done, total=total, description=f"{step}{note and ': '}{note}")
 
         yield show

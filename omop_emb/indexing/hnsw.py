@@ -9,9 +9,7 @@ import psycopg
 from psycopg import sql
 
 from omop_emb.database import another
-
-# Is told a step, how much of it is done and, where known, how much there is.
-Show = Callable[[str, int, int | None], None]
+from omop_emb.progress import Show
 
 POLL_SECONDS = 0.5
 LOCK_TIMEOUT = "200ms"

@@ -51,10 +51,12 @@ class Reconciling(Exception):  # noqa: N818
 class JobQueue:
     """The jobs of one configuration.
 
-    Leases are for ``lease_seconds``; what is not renewed by then, another worker may take.
+    Leases are for ``lease_seconds``; what is not renewed by then, another worker may take. ``api_base`` takes the place
+    of the configuration's endpoints.
     """
 
-    def __init__(self, session: Session, config: str | None, lease_seconds: float) -> None:
+    def __init__(self, session: Session, config: str | None, lease_seconds: float, api_base: str | None = None) -> None:
+        self._api_base = api_base
         self._session = session
         self._config = config
         self._provenance_id: int | None = None
@@ -71,6 +73,8 @@ class JobQueue:
         """Return the settings of the configuration, which jobs are leased for from now on."""
         row: dict[str, Any] = self._row("SELECT omop_emb.worker_settings(%s)", self._config)[0]
         self._provenance_id = row["provenance_id"]
+        if self._api_base is not None:
+            row |= {"api_base": self._api_base, "further_api_bases": []}
         return row
 
     def lease(self, max_jobs: int) -> list[Job]:

@@ -8,11 +8,12 @@ import psycopg
 
 from omop_emb.database import another, readable_errors
 from omop_emb.errors import OmopEmbError
-from omop_emb.indexing.hnsw import Show, build_indexes
+from omop_emb.indexing.hnsw import build_indexes
 from omop_emb.indexing.jobs import JobQueue
 from omop_emb.indexing.pipeline import Counts, Pipeline
 from omop_emb.indexing.session import Session
 from omop_emb.install import require_schema
+from omop_emb.progress import Show, show_nothing
 
 CONCURRENCY = 4
 LEASE_SECONDS = 60.0
@@ -35,18 +36,20 @@ class IndexResult:
 def index(
     connection: psycopg.Connection,
     config: str | None = None,
-    show: Show = lambda step, done, total: None,
+    show: Show = show_nothing,
     *,
     concurrency: int = CONCURRENCY,
     lease_seconds: float = LEASE_SECONDS,
     patience_seconds: float = PATIENCE_SECONDS,
     retry_failed: bool = False,
+    api_base: str | None = None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> IndexResult:
     """Work through everything pending, beside any other workers; what is done is committed as it goes.
 
-    ``connection`` must be in autocommit mode. Raises OmopEmbError when the endpoints have failed
-    for ``patience_seconds``, or never worked; what is embedded by then is kept.
+    ``connection`` must be in autocommit mode. ``api_base`` is for an endpoint that has another address here than in
+    the configuration. Raises OmopEmbError when the endpoints have failed for ``patience_seconds``, or never worked;
+    what is embedded by then is kept.
     """
     with readable_errors():
         require_schema(connection)
@@ -59,11 +62,12 @@ def index(
 
         def report(counts: Counts) -> None:
             done = counts.embedded + counts.failed
-            show("embedding", done, max(total, done + counts.left))
+            note = f"{reused + counts.reused:,} reused, {counts.failed:,} failed"
+            show("embedding", done, max(total, done + counts.left), note)
 
         if total:
             show("embedding", 0, total)
-        jobs = JobQueue(Session(connection), config, lease_seconds)
+        jobs = JobQueue(Session(connection), config, lease_seconds, api_base)
         with ExitStack() as opened:
             stores = [jobs.beside(Session(opened.enter_context(another(connection)))) for _ in range(STORES)]
             counts = Pipeline(

@@ -26,9 +26,10 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker works; ``configs`` are names, none is all of them, intervals are seconds."""
+    """How a worker works; ``configs`` are names, none is all of them, intervals are seconds; see also ``index``."""
 
     configs: Sequence[str] = ()
+    api_base: str | None = None
     concurrency: int = CONCURRENCY
     lease_seconds: float = LEASE_SECONDS
     poll_seconds: float = 60.0
@@ -130,7 +131,7 @@ class Worker:
         def warn(message: str) -> None:
             self._log("warning", config=config, message=message)
 
-        jobs = JobQueue(session, config, self._options.lease_seconds)
+        jobs = JobQueue(session, config, self._options.lease_seconds, self._options.api_base)
         pipeline = Pipeline(
             jobs,
             [jobs.beside(store) for store in self._stores],
@@ -145,7 +146,7 @@ class Worker:
             self._log("embedded", config=config, **vars(counts), seconds=round(time.monotonic() - started, 3))
         built: set[str] = set()
 
-        def show(step: str, _: int, __: int | None) -> None:
+        def show(step: str, done: int, total: int | None, note: str = "") -> None:
             if step not in built:
                 built.add(step)
                 self._log(step, config=config)

@@ -12,6 +12,7 @@ from omop_emb.demo.cluster import Cluster
 from omop_emb.embedder import DOCUMENT_PREFIX, MODEL, QUERY_PREFIX
 from omop_emb.evaluation.statistics import bootstrap_intervals, hits, paired_tests, reciprocal_ranks
 from omop_emb.indexing import index
+from omop_emb.progress import Show
 from tests.benchmarks.environment import TEMPLATE, Options, connect, copy_in
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.model import running_model
@@ -72,16 +73,16 @@ def run(cluster: Cluster, progress: Progress, _: Options) -> Iterator[Figure]:
         yield from recall(connection, progress)
 
 
-def tenths(show: Callable[[str, int, int], None]) -> Callable[[str, int, int | None], None]:
-    """Return what calls ``show`` only when another tenth of a step is done."""
+def tenths(tell: Callable[[str, int, int], None]) -> Show:
+    """Return what calls ``tell`` only when another tenth of a step is done."""
     shown: dict[str, int] = {}
 
-    def call(step: str, done: int, total: int | None) -> None:
+    def show(step: str, done: int, total: int | None, note: str = "") -> None:
         if total and (tenth := 10 * done // total) > shown.get(step, -1):
             shown[step] = tenth
-            show(step, done, total)
+            tell(step, done, total)
 
-    return call
+    return show
 
 
 def gold(gold_set: GoldSet) -> dict[str, set[int]]:
