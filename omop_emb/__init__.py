@@ -10,7 +10,7 @@ from omop_emb.interfaces import (
     MetricType,
 )
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "EmbeddingClient",

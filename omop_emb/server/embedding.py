@@ -93,15 +93,15 @@ def request_headers(settings: Settings) -> Dict[str, str]:
             raise EmbeddingError(
                 "OE003",
                 f"the secret {name!r} that api_key_name names is not set where the request is sent from",
-                f"Set the environment variable {name} for the PostgreSQL server (on Debian in"
-                " /etc/postgresql/VERSION/CLUSTER/environment) and restart it.",
+                f"Set the environment variable {name} of the worker that sends it or, for SQL functions, of the"
+                " PostgreSQL server (on Debian in /etc/postgresql/VERSION/CLUSTER/environment), and restart it.",
             )
         if re.search(r"[^!-~]", secret):
             raise EmbeddingError(
                 "OE003",
                 f"the secret {name!r} that api_key_name names holds blanks, line ends or other characters that a"
                 " header cannot carry",
-                f"Set the environment variable {name} of the PostgreSQL server to the key alone and restart it.",
+                f"Set the environment variable {name} there to the key alone and restart what sends the request.",
             )
         headers["Authorization"] = "Bearer " + secret
     return headers
