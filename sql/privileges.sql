@@ -89,7 +89,7 @@ GRANT EXECUTE ON FUNCTION
     omop_emb.renew_lease(text, double precision),
     omop_emb.release_jobs(text, bigint[]),
     omop_emb.open_staging(),
-    omop_emb.merge_staged(text, text, bigint[]),
+    omop_emb.merge_staged(text, text, bigint[], bigint),
     omop_emb.embed_jobs(text, text, bigint[]),
     omop_emb.count_for_searches(text),
     omop_emb.finish_index(text),

@@ -351,3 +351,21 @@ def test_an_endpoint_that_dies_in_a_bulk_load_costs_no_text_twice(
     assert len(endpoint.texts) == len(set(endpoint.texts))
     assert status(configured) == (1210, 1210, 0, 0, 0, True, True)
     assert index_valid(configured) == [(True, True)]
+
+
+def test_batches_that_take_long_to_store_are_stored_in_parts(
+    configured: psycopg.Connection, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omop_emb.indexing.storing.STORE_SECONDS", 0.0)
+    configured.execute(MANY, [300])
+    endpoint.respond = lambda request: Answer(400) if "doc: many 99" in request["input"] else None
+    done = indexing.index(configured)
+    assert (done.embedded, done.reused, done.failed, done.remaining) == (315, 1, 1, 0)
+    assert configured.execute("SELECT count(*) FROM omop_emb.job").fetchone() == (0,)
+    assert configured.execute("SELECT text, attempts FROM omop_emb.failures").fetchall() == [("many 99", 1)]
+    assert configured.execute(
+        "SELECT count(*), count(DISTINCT xmin::text) > 60 FROM omop_emb.embedding_1"
+    ).fetchone() == (
+        315,
+        True,
+    )

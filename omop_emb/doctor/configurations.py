@@ -144,6 +144,6 @@ def check_queue(connection: psycopg.Connection) -> Iterator[Finding]:
     waited = datetime.now(UTC) - oldest
     message = f"{jobs} changes of the vocabulary wait to be indexed, the oldest since {oldest:%Y-%m-%d %H:%M %Z}"
     if waited > LONGEST_WAIT:
-        yield Finding("warning", "queue", message, "Run omop-emb-admin index, regularly.")
+        yield Finding("warning", "queue", message, "Run omop-emb-admin worker as a service, or index regularly.")
     else:
         yield Finding("ok", "queue", message)

@@ -108,14 +108,17 @@ class JobQueue:
         texts, free_jobs = self._row("SELECT texts, free_jobs FROM omop_emb.jobs_left(%s)", self._config)
         return texts, free_jobs
 
-    def store(self, job_ids: Sequence[int], rows: Sequence[bytes]) -> Stored:
-        """Store the answers to all texts of jobs, as ``staged_row`` gives them, and end the jobs, in one transaction.
+    def store(self, job_ids: Sequence[int], rows: Sequence[bytes], unfinished: int | None = None) -> Stored:
+        """Store the answers to texts of jobs, as ``staged_row`` gives them, and end the jobs, in one transaction.
 
-        Reconciling, with nothing done, while that cannot be.
+        These are all texts of the jobs, but for one that may be ``unfinished``. Reconciling, with nothing done, while
+        that cannot be.
         """
-        return self._session.run(lambda connection: self._store(connection, job_ids, rows))
+        return self._session.run(lambda connection: self._store(connection, job_ids, rows, unfinished))
 
-    def _store(self, connection: psycopg.Connection, job_ids: Sequence[int], rows: Sequence[bytes]) -> Stored:
+    def _store(
+        self, connection: psycopg.Connection, job_ids: Sequence[int], rows: Sequence[bytes], unfinished: int | None
+    ) -> Stored:
         with connection.transaction(), connection.cursor() as cursor:
             free = cursor.execute("SELECT omop_emb.open_staging()").fetchone()
             if not (free and free[0]):
@@ -124,8 +127,8 @@ class JobQueue:
                 with cursor.copy(COPY_STAGED) as copy:
                     copy.write(b"".join([COPY_HEADER, *rows, COPY_TRAILER]))
             cursor.execute(
-                "SELECT embedded, reused, failed, lost FROM omop_emb.merge_staged(%s, %s, %s)",
-                [self._config, self.worker, list(job_ids)],
+                "SELECT embedded, reused, failed, lost FROM omop_emb.merge_staged(%s, %s, %s, %s)",
+                [self._config, self.worker, list(job_ids), unfinished],
             )
             return Stored(*(cursor.fetchone() or (0, 0, 0, 0)))
 

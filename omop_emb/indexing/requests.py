@@ -23,6 +23,8 @@ class Answered:
 
     job: Job
     rows: list[bytes] | None
+    # Whether these are all, or the last, of the job.
+    finishes: bool = True
 
 
 class Requests:

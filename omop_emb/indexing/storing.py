@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omop_emb.indexing.jobs import JobQueue, Reconciling, Stored
+from omop_emb.indexing.jobs import Job, JobQueue, Reconciling, Stored
 from omop_emb.indexing.requests import Answered
 
 # A transaction takes about so long.
 STORE_SECONDS = 0.04
-FEWEST_TEXTS, MOST_TEXTS = 32, 2048
+FEWEST_TEXTS, MOST_TEXTS = 4, 2048
 # How long the end of a pipeline waits for whoever reconciles.
 CLOSE_SECONDS = 1.0
 LONGEST_STORE_SECONDS = 10.0
@@ -65,7 +65,12 @@ class Storing:
     def _work(self, jobs: JobQueue) -> None:
         try:
             while chosen := self._choose():
-                self._store(jobs, chosen)
+                while len(chosen) == 1 and len(chosen[0].job.texts) > 2 * self._texts_per_store:
+                    # One after the other: the last part ends the job.
+                    part, rest = split(chosen[0], self._texts_per_store)
+                    chosen = [rest] if self._store(jobs, [part]) else []
+                if chosen:
+                    self._store(jobs, chosen)
         except Exception as error:
             self._events.put(error)
 
@@ -87,23 +92,34 @@ class Storing:
                 self._flush = False
             return chosen
 
-    def _store(self, jobs: JobQueue, chosen: list[Answered]) -> None:
+    def _store(self, jobs: JobQueue, chosen: list[Answered]) -> bool:
+        """Say whether it could be done."""
         rows = [row for answered in chosen for row in answered.rows or []]
+        unfinished = next((answered.job.job_id for answered in chosen if not answered.finishes), None)
         while True:
             started = time.monotonic()
             try:
-                stored = jobs.store([answered.job.job_id for answered in chosen], rows)
+                stored = jobs.store([answered.job.job_id for answered in chosen], rows, unfinished)
                 break
             except Reconciling:
                 if self._deadline is not None and time.monotonic() > self._deadline:
-                    return
+                    return False
                 time.sleep(0.05)
         texts = self._texts(chosen)
         wanted = int(texts * STORE_SECONDS / max(time.monotonic() - started, 0.001))
         with self._changed:
             self._texts_per_store = min(max(wanted, FEWEST_TEXTS), MOST_TEXTS, 2 * texts + FEWEST_TEXTS)
-        self._events.put(Done(len(chosen), texts, stored))
+        self._events.put(Done(sum(answered.finishes for answered in chosen), texts, stored))
+        return True
 
     @staticmethod
     def _texts(answers: Sequence[Answered]) -> int:
         return sum(len(answered.job.texts) for answered in answers)
+
+
+def split(answered: Answered, texts: int) -> tuple[Answered, Answered]:
+    """Return the first answers to a job and the rest, where a whole batch takes too long to store."""
+    job, rows = answered.job, answered.rows or []
+    first = Answered(Job(job.job_id, job.text_hashes[:texts], job.texts[:texts]), rows[:texts], finishes=False)
+    rest = Answered(Job(job.job_id, job.text_hashes[texts:], job.texts[texts:]), rows[texts:])
+    return first, rest

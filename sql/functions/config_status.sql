@@ -53,7 +53,8 @@ BEGIN
             )
             SELECT $1.name, $1.is_active, (SELECT count(*) FROM source),
                 (SELECT count(*) FROM source) - pending.concepts, pending.concepts, stale.concepts, failed.concepts,
-                (SELECT min(q.queued_at) FROM omop_emb.queue q),
+                least((SELECT min(q.queued_at) FROM omop_emb.queue q),
+                    (SELECT min(j.queued_at) FROM omop_emb.job j WHERE j.config_id = $1.config_id)),
                 coalesce((SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(%2$L)), false),
                 omop_emb.triggers_installed(),
                 nullif(concat_ws('; ',

@@ -5,14 +5,19 @@ SET jit = off
 AS $$
 DECLARE
     texts bigint;
+    since timestamptz;
 BEGIN
     IF create_jobs.text_hashes IS NULL THEN
         -- They are queued anew, without those that got a vector otherwise or that nobody wants any more.
-        DELETE FROM omop_emb.job j
-        WHERE j.job_id IN (
-            SELECT l.job_id FROM omop_emb.job l
-            WHERE l.config_id = c.config_id AND (l.leased_until IS NULL OR l.leased_until < clock_timestamp())
-            FOR UPDATE SKIP LOCKED);
+        WITH anew AS (
+            DELETE FROM omop_emb.job j
+            WHERE j.job_id IN (
+                SELECT l.job_id FROM omop_emb.job l
+                WHERE l.config_id = c.config_id AND (l.leased_until IS NULL OR l.leased_until < clock_timestamp())
+                FOR UPDATE SKIP LOCKED)
+            RETURNING j.queued_at
+        )
+        SELECT min(a.queued_at) INTO since FROM anew a;
     END IF;
     WITH queued AS MATERIALIZED (
         SELECT unnest(j.text_hashes) AS text_hash FROM omop_emb.job j WHERE j.config_id = c.config_id
@@ -24,8 +29,8 @@ BEGIN
     ), numbered AS (
         SELECT p.text_hash, row_number() OVER (ORDER BY p.concept_id, p.text_hash) - 1 AS position FROM pending p
     ), created AS (
-        INSERT INTO omop_emb.job (config_id, text_hashes)
-        SELECT c.config_id, array_agg(n.text_hash ORDER BY n.position)
+        INSERT INTO omop_emb.job (config_id, text_hashes, queued_at)
+        SELECT c.config_id, array_agg(n.text_hash ORDER BY n.position), coalesce(since, now())
         FROM numbered n
         GROUP BY n.position / c.batch_size
         ORDER BY n.position / c.batch_size

@@ -24,7 +24,7 @@ BEGIN
     SELECT a.text_hash, a.embedding::{{ vector }}.vector, a.error
     FROM ROWS FROM (unnest(hashes), unnest(vectors), unnest(errors)) a (text_hash, embedding, error);
     SELECT m.embedded, m.reused, m.failed INTO embedded, reused, failed
-    FROM omop_emb.merge_staged(c.name, worker, job_ids) m;
+    FROM omop_emb.merge_staged(c.name, worker, job_ids, NULL) m;
     -- There may be thousands of these in one transaction.
     TRUNCATE pg_temp.omop_emb_staging;
 END

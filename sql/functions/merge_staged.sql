@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION omop_emb.merge_staged(
-    config text, worker text, job_ids bigint[], OUT embedded bigint, OUT reused bigint, OUT failed bigint, OUT lost bigint)
+    config text, worker text, job_ids bigint[], unfinished bigint, OUT embedded bigint, OUT reused bigint, OUT failed bigint, OUT lost bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
@@ -55,11 +55,17 @@ BEGIN
         FROM answer a
         $sql$, omop_emb.embedding_table(c), c.storage)
         INTO embedded, reused, failed USING c, hashes;
-    DELETE FROM omop_emb.job j WHERE j.job_id = ANY (held);
+    DELETE FROM omop_emb.job j WHERE j.job_id = ANY (held) AND j.job_id IS DISTINCT FROM unfinished;
+    UPDATE omop_emb.job j
+    SET text_hashes = ARRAY(
+        SELECT u.text_hash FROM unnest(j.text_hashes) WITH ORDINALITY u (text_hash, position)
+        WHERE u.text_hash NOT IN (SELECT s.text_hash FROM pg_temp.omop_emb_staging s)
+        ORDER BY u.position)
+    WHERE j.job_id = unfinished AND j.job_id = ANY (held);
 END
 $$;
 
-COMMENT ON FUNCTION omop_emb.merge_staged(text, text, bigint[]) IS
-    'Store the staged answers to the texts of the jobs that the worker still has, and end these jobs. embedded: texts;'
-    ' reused: further terms with one of these texts; failed: texts that the endpoint rejected; lost: jobs that it had no'
-    ' more, whose answers are dropped';
+COMMENT ON FUNCTION omop_emb.merge_staged(text, text, bigint[], bigint) IS
+    'Store the staged answers to the texts of the jobs that the worker still has, and end these jobs, but for the'
+    ' unfinished one, of which only these texts are done. embedded: texts; reused: further terms with one of these texts;'
+    ' failed: texts that the endpoint rejected; lost: jobs that it had no more, whose answers are dropped';
