@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import sql
@@ -80,21 +80,21 @@ def as_builder(connection: psycopg.Connection, wanted_bytes: float, warn: Callab
 
 def build_concurrently(connection: psycopg.Connection, name: str, definition: str) -> None:
     """Build one index; when it does not end well, nothing of it stays."""
-    # Of a build that was killed.
-    drop_if_there(connection, name)
+    index = sql.Identifier(name)
+    there = connection.execute("SELECT to_regclass(format('omop_emb.%%I', %s::text))", [name]).fetchone()
+    if there and there[0]:
+        # Of a build whose client was killed.
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY omop_emb.{}").format(index))
     try:
         connection.execute(definition.replace("INDEX", "CREATE INDEX CONCURRENTLY", 1))
     except BaseException:
-        if not connection.closed:
-            drop_if_there(connection, name)
+        # Not CONCURRENTLY, which may wait for what the build waited for. Should somebody read the table all this time,
+        # the next build drops it.
+        with suppress(psycopg.OperationalError), connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '2s'")
+            connection.execute("SET LOCAL client_min_messages = error")
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS omop_emb.{}").format(index))
         raise
-
-
-def drop_if_there(connection: psycopg.Connection, name: str) -> None:
-    """Drop an index that may not be there."""
-    row = connection.execute("SELECT to_regclass(format('omop_emb.%%I', %s::text))", [name]).fetchone()
-    if row and row[0]:
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY omop_emb.{}").format(sql.Identifier(name)))
 
 
 def adopt(connection: psycopg.Connection, config: str | None) -> None:
