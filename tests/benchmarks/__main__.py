@@ -9,14 +9,14 @@ import click
 from rich.console import Console
 
 from omop_emb.demo.cluster import Cluster
-from tests.benchmarks import index, quality, search, triggers
+from tests.benchmarks import indexing, quality, search, triggers
 from tests.benchmarks.environment import LARGE_SETTINGS, SETTINGS, Options, create_template
-from tests.benchmarks.figures import Figure, table
+from tests.benchmarks.figures import Figure, number, table
 from tests.benchmarks.progress import Progress
 
 BENCHMARKS: dict[str, Callable[[Cluster, Progress, Options], Iterator[Figure]]] = {
     "search": search.run,
-    "index": index.run,
+    "index": indexing.run,
     "triggers": triggers.run,
     "quality": quality.run,
 }
@@ -31,18 +31,20 @@ ONLY_WHEN_NAMED = "quality"
     is_flag=True,
     help="search: also with 1,000,000 concepts; two hours more, 20 GB of memory, 25 GB of disk.",
 )
+@click.option("--quick", is_flag=True, help="index: fewer texts and one round; a few minutes, to see that it runs.")
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     help="search: draw how the time grows with the number of concepts into this file (.png, .svg or .pdf).",
 )
-def main(names: tuple[str, ...], as_json: bool, large: bool, plot: Path | None) -> None:
+def main(names: tuple[str, ...], as_json: bool, large: bool, quick: bool, plot: Path | None) -> None:
     """Measure what the package costs on a throwaway server: all of it, or the benchmarks named.
 
     Every figure stands beside its limit; times are ratios to a baseline of the same run. A missed limit is reported,
     it is not an error.
 
-    search takes half an hour, most of which builds the indexes of 256,000 concepts; index and triggers take minutes.
+    search takes half an hour, most of which builds the indexes of 256,000 concepts; index takes an hour, for the same
+    reason; triggers takes minutes.
 
     quality measures how well the modes of a search find what gold pairs want, and what the index finds among real
     vectors. It runs only when named: it embeds 39,000 names with the bundled model, which takes most of its quarter of
@@ -55,7 +57,10 @@ def main(names: tuple[str, ...], as_json: bool, large: bool, plot: Path | None) 
         with Cluster(settings=LARGE_SETTINGS if large else SETTINGS) as cluster:
             create_template(cluster)
             for name in chosen:
-                figures.extend(BENCHMARKS[name](cluster, progress.within(name), Options(large, plot)))
+                for figure in BENCHMARKS[name](cluster, progress.within(name), Options(large, quick, plot)):
+                    # What comes next may take an hour, and may fail.
+                    progress.say(f"{figure.what}: {number(figure.value, figure.unit)}; {figure.measured}")
+                    figures.append(figure)
             progress.within("").step("stopping the server")
     if as_json:
         click.echo(json.dumps([{**asdict(figure), "met": figure.met} for figure in figures], indent=2))

@@ -1,22 +1,40 @@
 """An OpenAI-compatible endpoint in a process of its own that costs next to nothing.
 
-It has ready-made vectors; environment.vector_number says which of them a text gets.
+It has ready-made vectors; environment.vector_number says which of them a text gets. It may be told to take its time.
 """
 
 import base64
 import json
 import multiprocessing
 import socketserver
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
 
 from tests.benchmarks.environment import vector_number, vectors
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Its base URL, and how many texts it was sent so far."""
+
+    url: str
+    _texts: "Synchronized[int]"
+
+    @property
+    def texts(self) -> int:
+        """The number of texts."""
+        return self._texts.value
 
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     embeddings: list[bytes]
+    latency: float
+    texts: "Synchronized[int]"
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -31,7 +49,12 @@ class _Handler(socketserver.StreamRequestHandler):
                 name, _, value = header.partition(b":")
                 if name.lower() == b"content-length":
                     length = int(value)
-            body = self.reply(json.loads(self.rfile.read(length))["input"])
+            texts = json.loads(self.rfile.read(length))["input"]
+            with self.server.texts.get_lock():
+                self.server.texts.value += len(texts)
+            if self.server.latency:
+                time.sleep(self.server.latency)
+            body = self.reply(texts)
             self.request.sendall(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
             )
@@ -47,24 +70,25 @@ class _Handler(socketserver.StreamRequestHandler):
         return b'{"object":"list","data":[%b]}' % b",".join(items)
 
 
-def _serve(count: int, seed: int, pipe: Connection) -> None:
+def _serve(count: int, seed: int, latency: float, texts: "Synchronized[int]", pipe: Connection) -> None:
     embeddings = [base64.b64encode(vector.tobytes()) for vector in vectors(count, seed).astype("<f4")]
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.embeddings = embeddings
+        server.embeddings, server.latency, server.texts = embeddings, latency, texts
         pipe.send(server.server_address[1])
         server.serve_forever()
 
 
 @contextmanager
-def running_endpoint(count: int, seed: int) -> Iterator[str]:
-    """Serve ``vectors(count, seed)`` until the block ends; gives the base URL."""
+def running_endpoint(count: int, seed: int, latency: float = 0) -> Iterator[Endpoint]:
+    """Serve ``vectors(count, seed)``, each reply after ``latency`` seconds, until the block ends."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(count, seed, sender), daemon=True)
+    texts = context.Value("q", 0)
+    process = context.Process(target=_serve, args=(count, seed, latency, texts, sender), daemon=True)
     process.start()
     sender.close()
     try:
-        yield f"http://127.0.0.1:{receiver.recv()}/v1"
+        yield Endpoint(f"http://127.0.0.1:{receiver.recv()}/v1", texts)
     finally:
         process.terminate()
         process.join()

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import psycopg
+from pgvector import Vector
+from pgvector.psycopg import register_vector
 
 from omop_emb.demo.cluster import Cluster
 from omop_emb.install import migrate
@@ -25,6 +27,7 @@ class Options:
     """What was asked for on the command line."""
 
     large: bool = False
+    quick: bool = False
     plot: Path | None = None
 
 
@@ -111,3 +114,22 @@ def vector_number(text: str, count: int) -> int:
     """Return which of ``count`` vectors the endpoint gives a text: that of the number at its end, or of its CRC-32."""
     last = text.rpartition(" ")[2]
     return (int(last) if last.isdecimal() else zlib.crc32(text.encode())) % count
+
+
+def escaped(text: str) -> str:
+    """Return a text as COPY reads it."""
+    return text.replace("\\", "\\\\")
+
+
+def fill(connection: psycopg.Connection, count: int, seed: int) -> None:
+    """Store one of ``vectors(count, seed)`` per name, in the order of the concepts, without a model and the index."""
+    register_vector(connection)
+    rows = connection.execute(
+        "SELECT t.text_hash, f.domains, f.vocabularies FROM omop_emb.config c, omop_emb.filed_under(c, NULL) f"
+        " JOIN omop_emb.term t USING (text_hash) ORDER BY t.concept_id"
+    ).fetchall()
+    statement = "COPY omop_emb.embedding_1 (text_hash, domains, vocabularies, embedding) FROM STDIN (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["bytea", "text[]", "text[]", "vector"])
+        for row, vector in zip(rows, vectors(count, seed), strict=True):
+            copy.write_row((*row, Vector(vector)))

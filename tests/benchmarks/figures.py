@@ -81,6 +81,8 @@ def number(value: float, unit: str) -> str:
     """Return a value with its unit, in the digits that it deserves."""
     if unit == "x":
         return f"{value:.2f} x"
+    if unit == "s":
+        return duration(value)
     if not unit:
         return f"{value:.3f}"
     return f"{value:,.0f}{unit if unit.startswith('/') else ' ' + unit}"

@@ -21,8 +21,8 @@ BUILDS_AT_ONCE = 2
 def run(cluster: Cluster, progress: Progress, options: Options) -> Iterator[Figure]:
     """Build a database per size, all of which stay, then measure."""
     sizes = (*SIZES, LARGE) if options.large else SIZES
-    with running_endpoint(QUERY_VECTORS, seed=QUERY_SEED) as url:
-        setup = Setup(cluster, url, queries(), vectors(QUERY_VECTORS, QUERY_SEED))
+    with running_endpoint(QUERY_VECTORS, seed=QUERY_SEED) as endpoint:
+        setup = Setup(cluster, endpoint.url, queries(), vectors(QUERY_VECTORS, QUERY_SEED))
         progress.step(f"loading and indexing {', '.join(f'{size:,}' for size in sizes)} concepts")
         builders = ThreadPoolExecutor(BUILDS_AT_ONCE)
         try:

@@ -7,8 +7,6 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from pgvector import Vector
-from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from omop_emb.configuration import configure
@@ -23,9 +21,10 @@ from tests.benchmarks.environment import (
     cluster_numbers,
     connect,
     copy_in,
+    escaped,
+    fill,
     seconds,
     vector_number,
-    vectors,
 )
 from tests.benchmarks.texts import names
 
@@ -62,7 +61,6 @@ class Setup:
         database = database_name(count)
         self.cluster.create_database(database, template=TEMPLATE)
         with connect(self.cluster, database) as connection:
-            register_vector(connection)
             settings = {
                 "api_base": self.url,
                 "model": MODEL,
@@ -75,7 +73,7 @@ class Setup:
             configure(connection, "bench", settings)
             copy_in(connection, "COPY cdm.concept FROM STDIN", concept_rows(count))
             connection.execute("SELECT omop_emb.begin_index('bench')")
-            fill(connection, count)
+            fill(connection, count, DOCUMENT_SEED)
             connection.execute("SELECT omop_emb.begin_index('bench')")
             building = seconds(connection, "SELECT omop_emb.finish_index('bench')")
             connection.execute("VACUUM ANALYZE")
@@ -120,24 +118,6 @@ def concept_rows(count: int) -> bytes:
         )
     ]
     return "".join(lines).encode()
-
-
-def escaped(text: str) -> str:
-    """Return a text as COPY reads it."""
-    return text.replace("\\", "\\\\")
-
-
-def fill(connection: psycopg.Connection, count: int) -> None:
-    """Store a vector for each name, in the order of the concepts, without a model and without the index."""
-    rows = connection.execute(
-        "SELECT t.text_hash, f.domains, f.vocabularies FROM omop_emb.config c, omop_emb.filed_under(c, NULL) f"
-        " JOIN omop_emb.term t USING (text_hash) ORDER BY t.concept_id"
-    ).fetchall()
-    statement = "COPY omop_emb.embedding_1 (text_hash, domains, vocabularies, embedding) FROM STDIN (FORMAT BINARY)"
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(["bytea", "text[]", "text[]", "vector"])
-        for row, vector in zip(rows, vectors(count, DOCUMENT_SEED), strict=True):
-            copy.write_row((*row, Vector(vector)))
 
 
 def search(text: str, mode: str = "semantic", arguments: str = "", columns: str = "*") -> str:
