@@ -28,12 +28,20 @@ from omop_emb.cli import (
 from omop_emb.errors import OmopEmbError
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal came that ends the program; psycopg cancels the statement it waits for, as it does on Ctrl-C only."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextmanager
 def leaving_in_order() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing half-written stays."""
 
     def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -58,6 +66,8 @@ class AdminGroup(click.Group):
                 result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
+        except Terminated as terminated:
+            sys.exit(128 + terminated.number)
         except BrokenPipeError:
             raise
         except OSError as error:

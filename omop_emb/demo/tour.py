@@ -61,8 +61,11 @@ def run(keep: bool = False) -> None:
     screen = Screen()
     try:
         _tour(screen, keep)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         screen.say("\nStopped. The demo's database and embedder are gone.")
+        # The command line has a subclass for other signals.
+        if type(interrupt) is not KeyboardInterrupt:
+            raise
         raise SystemExit(130) from None
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip()

@@ -11,6 +11,12 @@ FIRST_REST = 0.5
 LONGEST_REST = 60.0
 
 
+def growing_pause(failures: int, first: float, longest: float) -> float:
+    """Return how many seconds to wait after so many failures in a row: twice as long each time."""
+    # Of a thousand, the power would be too large for a float.
+    return min(longest, first * 2.0 ** min(failures - 1, 30))
+
+
 @dataclass
 class Endpoint:
     """One address, the requests it is working on, and how it has done: ``rests_until`` by the clock."""
@@ -60,7 +66,7 @@ class Endpoints:
             # Requests that were under way together fail together: that is one failure.
             if self._clock() >= endpoint.rests_until:
                 endpoint.failures += 1
-                rest = min(LONGEST_REST, FIRST_REST * 2.0 ** (endpoint.failures - 1))
+                rest = growing_pause(endpoint.failures, FIRST_REST, LONGEST_REST)
                 endpoint.rests_until = self._clock() + rest * random.uniform(0.8, 1.2)  # noqa: S311
 
     def all_failing(self) -> EmbeddingError | None:

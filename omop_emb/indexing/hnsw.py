@@ -44,7 +44,8 @@ def build_indexes(connection: psycopg.Connection, config: str | None, show: Show
                 build_concurrently(connection, name, definition)
         adopt(connection, config)
     finally:
-        connection.execute(f"SELECT pg_advisory_unlock({lock})", [config_id])
+        with suppress(psycopg.OperationalError):
+            connection.execute(f"SELECT pg_advisory_unlock({lock})", [config_id])
 
 
 @contextmanager
@@ -55,6 +56,7 @@ def as_builder(connection: psycopg.Connection, wanted_bytes: float, warn: Callab
         # A build whose client was killed ends, and does not go on for an hour.
         "client_connection_check_interval": "5s",
         "role": "omop_emb_owner",
+        "lock_timeout": "0",
     }
     if not (parallel and parallel[0]):
         settings["max_parallel_maintenance_workers"] = "0"
@@ -74,8 +76,10 @@ def as_builder(connection: psycopg.Connection, wanted_bytes: float, warn: Callab
     try:
         yield
     finally:
-        for name in settings:
-            connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+        # A connection that is gone must not hide what it was lost by.
+        with suppress(psycopg.OperationalError):
+            for name in settings:
+                connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
 
 
 def build_concurrently(connection: psycopg.Connection, name: str, definition: str) -> None:
@@ -91,7 +95,7 @@ def build_concurrently(connection: psycopg.Connection, name: str, definition: st
         # Not CONCURRENTLY, which may wait for what the build waited for. Should somebody read the table all this time,
         # the next build drops it.
         with suppress(psycopg.OperationalError), connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '2s'")
+            connection.execute("SET LOCAL lock_timeout = '1s'")
             connection.execute("SET LOCAL client_min_messages = error")
             connection.execute(sql.SQL("DROP INDEX IF EXISTS omop_emb.{}").format(index))
         raise
@@ -116,7 +120,7 @@ def progress(connection: psycopg.Connection, show: Show) -> Iterator[None]:
     ended = threading.Event()
 
     def watch() -> None:
-        with another(connection) as observer:
+        with suppress(psycopg.OperationalError), another(connection) as observer:
             while not ended.wait(POLL_SECONDS):
                 row = observer.execute(
                     "SELECT c.relname, p.phase, p.blocks_done, nullif(p.blocks_total, 0), p.index_relid"

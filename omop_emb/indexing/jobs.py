@@ -7,6 +7,7 @@ import socket
 import struct
 from array import array
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from omop_emb.indexing.session import Session
 COPY_STAGED = "COPY pg_temp.omop_emb_staging (text_hash, embedding, error) FROM STDIN (FORMAT BINARY)"
 # See "Binary Format" in PostgreSQL's documentation of COPY.
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+# Who waits for a lock cannot renew leases.
+LOCK_TIMEOUT = "300ms"
 COPY_TRAILER = struct.pack(">h", -1)
 
 
@@ -45,7 +48,7 @@ class SettingsChanged(Exception):  # noqa: N818  it is no error
 
 
 class Reconciling(Exception):  # noqa: N818
-    """Nothing can be stored for the moment: concepts and terms are being brought in line with the vocabulary."""
+    """Nothing can be stored for the moment: the vocabulary is being compared, or the table of the vectors is locked."""
 
 
 class JobQueue:
@@ -68,6 +71,10 @@ class JobQueue:
         other = copy.copy(self)
         other._session = session
         return other
+
+    def leaving(self) -> AbstractContextManager[None]:
+        """Within the block, nothing waits for a database that is gone."""
+        return self._session.leaving()
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the configuration, which jobs are leased for from now on."""
@@ -98,9 +105,8 @@ class JobQueue:
     def release(self, job_ids: Sequence[int] | None = None) -> None:
         """Give back jobs, all without ``job_ids``; a lost connection is an error, since leases expire by themselves."""
         arguments = [self.worker, None if job_ids is None else list(job_ids)]
-        self._session.run(
-            lambda connection: connection.execute("SELECT omop_emb.release_jobs(%s, %s::bigint[])", arguments),
-            reconnect=False,
+        self._session.run_last(
+            lambda connection: connection.execute("SELECT omop_emb.release_jobs(%s, %s::bigint[])", arguments)
         )
 
     def left(self) -> tuple[int, int]:
@@ -120,16 +126,21 @@ class JobQueue:
         self, connection: psycopg.Connection, job_ids: Sequence[int], rows: Sequence[bytes], unfinished: int | None
     ) -> Stored:
         with connection.transaction(), connection.cursor() as cursor:
-            free = cursor.execute("SELECT omop_emb.open_staging()").fetchone()
+            free = cursor.execute(
+                "SELECT omop_emb.open_staging(), set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT]
+            ).fetchone()
             if not (free and free[0]):
                 raise Reconciling
             if rows:
                 with cursor.copy(COPY_STAGED) as copy:
                     copy.write(b"".join([COPY_HEADER, *rows, COPY_TRAILER]))
-            cursor.execute(
-                "SELECT embedded, reused, failed, lost FROM omop_emb.merge_staged(%s, %s, %s, %s)",
-                [self._config, self.worker, list(job_ids), unfinished],
-            )
+            try:
+                cursor.execute(
+                    "SELECT embedded, reused, failed, lost FROM omop_emb.merge_staged(%s, %s, %s, %s)",
+                    [self._config, self.worker, list(job_ids), unfinished],
+                )
+            except psycopg.errors.LockNotAvailable:
+                raise Reconciling from None
             return Stored(*(cursor.fetchone() or (0, 0, 0, 0)))
 
     def _row(self, statement: str, *arguments: object) -> Any:

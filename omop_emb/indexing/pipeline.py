@@ -87,6 +87,7 @@ class Pipeline:
             if self._held:
                 self._handle_events()
             self._keep_lease()
+            self._count_left()
             self._give_up_if_hopeless()
             if not self._held:
                 self.counts.left, free_jobs = self._jobs.left()
@@ -153,12 +154,13 @@ class Pipeline:
                 f"the answers for {stored.lost} jobs were dropped: their lease of {self._jobs.lease_seconds:g} s had"
                 " expired and another worker has them, or the configuration was changed"
             )
+        self.counts.left = max(0, self.counts.left - stored.embedded - stored.failed)
+        self._report(self.counts)
+
+    def _count_left(self) -> None:
         if time.monotonic() - self._counted > 1:
             self.counts.left, _ = self._jobs.left()
             self._counted = time.monotonic()
-        else:
-            self.counts.left = max(0, self.counts.left - stored.embedded - stored.failed)
-        self._report(self.counts)
 
     def _keep_lease(self) -> None:
         if time.monotonic() - self._renewed > self._jobs.lease_seconds / 4:
@@ -192,5 +194,6 @@ class Pipeline:
                 event = self._events.get_nowait()
                 if isinstance(event, Done):
                     self._count(event)
-        with suppress(psycopg.OperationalError):
+        # Leases expire by themselves, and what goes wrong here must not hide why this ends.
+        with suppress(psycopg.Error, OmopEmbError):
             self._jobs.release()

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from omop_emb.indexing.requests import Answered
 # A transaction takes about so long.
 STORE_SECONDS = 0.04
 FEWEST_TEXTS, MOST_TEXTS = 4, 2048
-# How long the end of a pipeline waits for whoever reconciles.
+# How long the end of a pipeline waits for whoever reconciles or has locked the table of the vectors.
 CLOSE_SECONDS = 1.0
 LONGEST_STORE_SECONDS = 10.0
 
@@ -31,6 +32,7 @@ class Storing:
     """Stores answers in one thread per queue; ``events`` gets a Done for each transaction, or an exception."""
 
     def __init__(self, queues: Sequence[JobQueue], events: "queue.SimpleQueue[Any]") -> None:
+        self._queues = queues
         self._events = events
         self._waiting: list[Answered] = []
         self._changed = threading.Condition()
@@ -54,13 +56,15 @@ class Storing:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Store what is there and end the threads; not much later when concepts and terms are being reconciled."""
+        """Store what is there and end the threads; what cannot be stored within ``CLOSE_SECONDS`` is dropped."""
         with self._changed:
             self._deadline = time.monotonic() + CLOSE_SECONDS
             self._changed.notify_all()
-        for thread in self._threads:
-            # One may be waiting for the database to come back.
-            thread.join(LONGEST_STORE_SECONDS)
+        with ExitStack() as leaving:
+            for jobs in self._queues:
+                leaving.enter_context(jobs.leaving())
+            for thread in self._threads:
+                thread.join(LONGEST_STORE_SECONDS)
 
     def _work(self, jobs: JobQueue) -> None:
         try:
@@ -81,6 +85,8 @@ class Storing:
                 self._waiting and (self._flush or self._texts(self._waiting) >= self._texts_per_store)
             ):
                 self._changed.wait()
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                return []
             count, texts = 0, 0
             for answered in self._waiting:
                 if count and texts + len(answered.job.texts) > self._texts_per_store:

@@ -1,24 +1,23 @@
 """The worker: keeps the indexes up to date for ever, through restarts of the database and of the endpoints."""
 
-import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 
 from omop_emb.database import connect, readable_errors
 from omop_emb.errors import OmopEmbError
+from omop_emb.indexing.endpoints import growing_pause
 from omop_emb.indexing.hnsw import build_indexes
 from omop_emb.indexing.jobs import JobQueue
 from omop_emb.indexing.pipeline import Counts, Pipeline
 from omop_emb.indexing.run import CONCURRENCY, LEASE_SECONDS, PATIENCE_SECONDS, STORES
-from omop_emb.indexing.session import Session
+from omop_emb.indexing.session import FIRST_PAUSE, LONGEST_PAUSE, Session
 from omop_emb.install import require_schema
 
 CHANNEL = "omop_emb"
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 
 # Is told what happened, with figures.
 Log = Callable[..., None]
@@ -50,45 +49,41 @@ class Worker:
         self._compared = float("-inf")
         # By configuration: failures in a row, and when to try it again.
         self._failures: dict[str, tuple[int, float]] = {}
+        self._listening: psycopg.Connection | None = None
 
     def run(self) -> None:
         """Work until something raises: a signal, or OmopEmbError when the database has another schema than this."""
         session = self._session(listens=True)
         self._stores = [self._session(listens=False) for _ in range(STORES)]
         self._log("started", configurations=session.run(self._names))
+        failures = 0
         while True:
             try:
                 with readable_errors():
                     self._round(session)
+                    failures = 0
                     self._wait(session)
             except OmopEmbError as error:
-                session.run(require_schema)
-                self._log("error", message=error.message)
-                time.sleep(FIRST_PAUSE)
+                with suppress(psycopg.Error):
+                    session.run(require_schema)
+                failures += 1
+                pause = growing_pause(failures, FIRST_PAUSE, LONGEST_PAUSE)
+                self._log("error", message=error.message, next_attempt_seconds=round(pause, 1))
+                time.sleep(pause)
 
     def _session(self, *, listens: bool) -> Session:
-        def open_patiently() -> psycopg.Connection:
-            return self._open(patient=True, listens=listens)
+        def open_connection() -> psycopg.Connection:
+            connection = connect(self._dsn, autocommit=True)
+            connection.add_notice_handler(self._hear)
+            require_schema(connection)
+            if listens:
+                connection.execute(f"LISTEN {CHANNEL}")
+            return connection
 
-        return Session(self._open(patient=False, listens=listens), open_patiently)
+        def unavailable(message: str, seconds: float) -> None:
+            self._log("database unavailable", message=message, next_attempt_seconds=round(seconds, 1))
 
-    def _open(self, *, patient: bool, listens: bool) -> psycopg.Connection:
-        """Return a connection, when there is one again."""
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                connection = connect(self._dsn, autocommit=True)
-                connection.add_notice_handler(self._hear)
-                require_schema(connection)
-                if listens:
-                    connection.execute(f"LISTEN {CHANNEL}")
-                return connection
-            except (OmopEmbError, psycopg.OperationalError) as error:
-                if not patient or not isinstance(error.__cause__ or error, psycopg.OperationalError):
-                    raise
-                self._log("database unavailable", message=str(error), next_attempt_seconds=round(pause, 1))
-                time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
-                pause = min(2 * pause, LONGEST_PAUSE)
+        return Session(open_connection(), open_connection, unavailable)
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":
@@ -104,18 +99,27 @@ class Worker:
     def _round(self, session: Session) -> None:
         session.run(require_schema)
         compare = time.monotonic() - self._compared > self._options.compare_seconds
-        session.run(lambda connection: connection.execute("SELECT omop_emb.catch_up(%s)", [compare]))
+
+        def catch_up(connection: psycopg.Connection) -> None:
+            # Of what changes from now on, this one is told.
+            self._listening = connection
+            connection.execute("SELECT omop_emb.catch_up(%s)", [compare])
+
+        session.run(catch_up)
         if compare:
             self._compared = time.monotonic()
-        for config in session.run(self._names):
+        names = session.run(self._names)
+        self._failures = {name: failure for name, failure in self._failures.items() if name in names}
+        for config in names:
             failures, not_before = self._failures.get(config, (0, 0.0))
             if time.monotonic() < not_before:
                 continue
             try:
-                self._index(session, config)
+                with readable_errors():
+                    self._index(session, config)
                 self._failures.pop(config, None)
             except OmopEmbError as error:
-                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**failures)
+                pause = growing_pause(failures + 1, FIRST_PAUSE, LONGEST_PAUSE)
                 self._failures[config] = (failures + 1, time.monotonic() + pause)
                 self._log("error", config=config, message=error.message, next_attempt_seconds=round(pause, 1))
 
@@ -156,10 +160,13 @@ class Worker:
     def _wait(self, session: Session) -> None:
         """Return when something has changed, when it is time to look, or when a failed configuration is due."""
         due = [not_before for _, not_before in self._failures.values()]
+        due.append(self._compared + self._options.compare_seconds)
         timeout = min([self._options.poll_seconds, *(max(0.0, at - time.monotonic()) for at in due)])
 
-        def wait(connection: psycopg.Connection) -> Any:
-            # Whatever came up to now is answered by one round.
-            return list(connection.notifies(timeout=max(timeout, 0.01), stop_after=1))
+        def wait(connection: psycopg.Connection) -> None:
+            # A new connection was not told what changed while there was none.
+            if connection is self._listening:
+                # Whatever came up to now is answered by one round.
+                list(connection.notifies(timeout=max(timeout, 0.01), stop_after=1))
 
         session.run(wait)
