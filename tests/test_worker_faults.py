@@ -2,9 +2,9 @@
 
 import random
 import signal
+import threading
 import time
 from collections import Counter
-from typing import Any
 
 import psycopg
 import pytest
@@ -14,10 +14,12 @@ from tests.conftest import Connect
 from tests.endpoint import Answer, Endpoint
 from tests.test_index import MANY, SETTINGS
 from tests.working import (
+    Command,
     check_as_fresh,
     check_no_text_in_two_jobs,
     command,
     leased_texts,
+    slowly,
     wait_until,
     wait_until_indexed,
     worker,
@@ -26,13 +28,6 @@ from tests.working import (
 
 def wait_for_requests(endpoint: Endpoint, count: int) -> None:
     wait_until(lambda: len(endpoint.requests) >= count)
-
-
-def slowly(seconds: float) -> Any:
-    def respond(_: object) -> None:
-        time.sleep(seconds)
-
-    return respond
 
 
 @pytest.fixture
@@ -74,7 +69,7 @@ def leases(db: psycopg.Connection) -> int:
     return int(row[0])
 
 
-def stop_in_time(running: Any, number: int) -> None:
+def stop_in_time(running: Command, number: int) -> None:
     """Check that a command ends cleanly within 2 s."""
     called = time.monotonic()
     status = running.stop(number)
@@ -120,3 +115,60 @@ def test_stopped_while_it_waits_for_the_database(
     with worker(dsn):
         wait_until_indexed(many)
     check_as_fresh(many)
+
+
+def stopped_between_statements(running: Command, db: psycopg.Connection) -> bool:
+    """Stop it, but not in the middle of a COPY, which nothing but its end ends."""
+    running.process.send_signal(signal.SIGSTOP)
+    others = "SELECT state, query FROM pg_stat_activity WHERE application_name = 'omop_emb'"
+    wait_until(lambda: all(state != "active" or "COPY" in query for state, query in db.execute(others)))
+    if all(state != "active" for state, _ in db.execute(others)):
+        return True
+    running.process.send_signal(signal.SIGCONT)
+    return False
+
+
+def test_a_lease_that_expires_while_its_owner_is_stopped(
+    dsn: str, many: psycopg.Connection, endpoint: Endpoint
+) -> None:
+    endpoint.respond = slowly(0.05)
+    with worker(dsn, "--lease", "1") as stopped:
+        wait_for_requests(endpoint, 8)
+        wait_until(lambda: stopped_between_statements(stopped, many))
+        may_be_asked_again = leased_texts(many)
+        with worker(dsn, "--lease", "1") as other:
+            wait_until_indexed(many)
+            assert other.of("warning") == []
+            # What it was answered before it was stopped.
+            stopped.process.send_signal(signal.SIGCONT)
+            assert "had expired" in stopped.wait_for("warning")["message"]
+        check_as_fresh(many)
+        twice = {text.removeprefix("doc: ") for text, times in Counter(endpoint.texts).items() if times > 1}
+        assert twice
+        assert twice <= may_be_asked_again
+        many.execute("UPDATE cdm.concept SET concept_name = 'new name' WHERE concept_id = 378253")
+        wait_until_indexed(many)
+        check_as_fresh(many)
+        assert stopped.stop() == 143
+        assert stopped.of("error") == []
+
+
+def test_several_workers_share_the_work(dsn: str, many: psycopg.Connection, endpoint: Endpoint) -> None:
+    all_at_work = threading.Event()
+
+    def respond(_: object) -> None:
+        all_at_work.wait(20)
+        time.sleep(0.02)
+
+    endpoint.respond = respond
+    with worker(dsn) as first, worker(dsn) as second, command(dsn, "index", "--json") as once:
+        wait_for_requests(endpoint, 3 * 4)
+        all_at_work.set()
+        many.execute("SELECT omop_emb_index(ARRAY[378253])")
+        many.execute("CALL omop_emb_index_pending(NULL)")
+        assert once.ended() == 0
+        wait_until_indexed(many)
+        check_as_fresh(many)
+        assert len(endpoint.texts) == len(set(endpoint.texts)) == 616
+        embedded = [sum(event["embedded"] for event in running.of("embedded")) for running in (first, second)]
+        assert min(embedded) > 0

@@ -31,6 +31,15 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     return value
 
 
+def slowly(seconds: float) -> Callable[[object], None]:
+    """Return what makes an endpoint take so long for each request."""
+
+    def respond(_: object) -> None:
+        time.sleep(seconds)
+
+    return respond
+
+
 class Command:
     """An ``omop-emb-admin`` command in a process of its own; what a worker says is in ``events`` as it comes."""
 

@@ -125,12 +125,16 @@ class JobQueue:
     def _store(
         self, connection: psycopg.Connection, job_ids: Sequence[int], rows: Sequence[bytes], unfinished: int | None
     ) -> Stored:
+        # By itself, so that nothing is locked while answers are sent: this process may be stopped at any time.
+        free = connection.execute("SELECT omop_emb.open_staging()").fetchone()
+        if not (free and free[0]):
+            raise Reconciling
         with connection.transaction(), connection.cursor() as cursor:
-            free = cursor.execute(
-                "SELECT omop_emb.open_staging(), set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT]
-            ).fetchone()
-            if not (free and free[0]):
-                raise Reconciling
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, true),"
+                " set_config('idle_in_transaction_session_timeout', %s, true)",
+                [LOCK_TIMEOUT, f"{int(self.lease_seconds * 1000)}ms"],
+            )
             if rows:
                 with cursor.copy(COPY_STAGED) as copy:
                     copy.write(b"".join([COPY_HEADER, *rows, COPY_TRAILER]))
