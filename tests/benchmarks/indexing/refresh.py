@@ -10,7 +10,7 @@ import psycopg
 from omop_emb.demo.cluster import Cluster
 from omop_emb.vocabulary.tables import create_indexes, create_tables
 from tests.benchmarks.endpoint import Endpoint
-from tests.benchmarks.environment import connect, copy_in
+from tests.benchmarks.environment import connect, copy_in, vectors
 from tests.benchmarks.figures import Figure, duration, in_turn, ratio
 from tests.benchmarks.indexing.command import Phase, Run, index
 from tests.benchmarks.indexing.database import LOAD, build, concept_rows, load
@@ -93,19 +93,24 @@ def parts(cluster: Cluster, copying: float, runs: list[Run], all_of_it: float, t
 
 
 def hnsw_seconds(cluster: Cluster, texts: int) -> float:
-    """Return what it takes to put so many vectors into the HNSW indexes, above storing them."""
+    """Return what it takes to put so many new vectors into the HNSW indexes, above storing them."""
     taken = {}
     for live in (True, False):
         with connect(cluster, DATABASE) as connection, connection.transaction(force_rollback=True):
             connection.execute(
-                "CREATE TEMPORARY TABLE given ON COMMIT DROP AS SELECT sha256(text_hash) AS text_hash, embedding,"
-                " domains, vocabularies FROM omop_emb.embedding_1 WHERE live ORDER BY text_hash LIMIT %s",
+                "CREATE TEMPORARY TABLE given ON COMMIT DROP AS SELECT sha256(text_hash) AS text_hash, domains,"
+                " vocabularies FROM omop_emb.embedding_1 WHERE live ORDER BY text_hash LIMIT %s",
                 [texts],
             )
+            connection.execute("CREATE TEMPORARY TABLE made (n serial, embedding vector) ON COMMIT DROP")
+            with connection.cursor().copy("COPY made (embedding) FROM STDIN") as copy:
+                for vector in vectors(texts, seed=3):
+                    copy.write_row([str(vector.tolist())])
             started = time.perf_counter()
             connection.execute(
-                "INSERT INTO omop_emb.embedding_1 (text_hash, embedding, domains, vocabularies, live)"
-                " SELECT text_hash, embedding, domains, vocabularies, %s FROM given",
+                "INSERT INTO omop_emb.embedding_1 (text_hash, domains, vocabularies, embedding, live)"
+                " SELECT g.text_hash, g.domains, g.vocabularies, m.embedding, %s"
+                " FROM (SELECT *, row_number() OVER () AS n FROM given) g JOIN made m USING (n)",
                 [live],
             )
             taken[live] = time.perf_counter() - started

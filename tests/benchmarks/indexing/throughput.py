@@ -47,7 +47,10 @@ def run(
     for size in sorted(templates):
         # All are warm then, and the rows to copy are there.
         progress.step(f"indexing {size:,} texts")
-        embed_then_read(0) if size == count else embed(size)
+        if size == count:
+            embed_then_read(0)
+        else:
+            embed(size)
     times = in_turn(
         {"embed": embed_then_read, "copy": copy},
         rounds,

@@ -46,7 +46,9 @@ def run(
         f"{len(names) / embedding:,.0f}/s against {len(names) / asking:,.0f}/s of {CONCURRENCY} threads that only ask:"
         f" {len(names):,} texts in {duration(embedding)} and {duration(asking)}"
     )
-    return Figure("index", f"part of what it can give, {what}", asking / embedding, "", measured, limit, True)
+    return Figure(
+        "index", f"part of what it can give, {what}", asking / embedding, "", measured, limit, more_is_better=True
+    )
 
 
 def requests(cluster: Cluster, database: str, names: Sequence[str]) -> list[bytes]:
