@@ -116,7 +116,7 @@ def test_it_fails_and_comes_back(db: psycopg.Connection, endpoint: Endpoint, way
     assert db.execute("TABLE omop_emb.failures").fetchall() == []
     check_as_fresh(db)
     # Those that were under way, each with its repetitions, then one at a time.
-    assert len(asked) <= (4 if way == "429" else 60)
+    assert len(asked) <= (8 if way == "429" else 60)
     assert max(Counter(text for text in well if text != "doc: diabetes").values()) == 1
 
 
