@@ -61,13 +61,13 @@ class Endpoints:
             endpoint.in_flight -= 1
             endpoint.error = error
             if error is None:
-                endpoint.failures = 0
+                endpoint.failures, endpoint.rests_until = 0, 0.0
                 return
             # Requests that were under way together fail together: that is one failure.
             if self._clock() >= endpoint.rests_until:
                 endpoint.failures += 1
-                rest = growing_pause(endpoint.failures, FIRST_REST, LONGEST_REST)
-                endpoint.rests_until = self._clock() + rest * random.uniform(0.8, 1.2)  # noqa: S311
+                rest = growing_pause(endpoint.failures, FIRST_REST, LONGEST_REST) * random.uniform(0.8, 1.2)  # noqa: S311
+                endpoint.rests_until = self._clock() + max(rest, min(error.busy or 0.0, LONGEST_REST))
 
     def all_failing(self) -> EmbeddingError | None:
         """Return an error when every endpoint has one, else None."""

@@ -172,7 +172,9 @@ class Pipeline:
         if error is None:
             self._succeeded = time.monotonic()
             return
-        if not self._requests.has_worked or time.monotonic() - self._succeeded > self._patience_seconds:
+        # One that is busy is there.
+        works = self._requests.has_worked or error.busy is not None
+        if not works or time.monotonic() - self._succeeded > self._patience_seconds:
             raise OmopEmbError(error.message, error.hint, error.sqlstate)
         if error.message != self._last_warning:
             self._last_warning = error.message

@@ -37,6 +37,8 @@ class Requests:
         # Read together, once per job.
         self._target: tuple[Mapping[str, Any], Endpoints] = ({}, Endpoints([], time.monotonic))
         self.has_worked = False
+        # Jobs that got no answer before.
+        self._doubtful: set[int] = set()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(concurrency)]
         for thread in self._threads:
             thread.start()
@@ -88,12 +90,21 @@ class Requests:
         failure: EmbeddingError | None = None
         try:
             answers = embed_each(
-                {**settings, "api_base": endpoint.api_base}, DOCUMENT, job.texts, post, pause, time.monotonic
+                {**settings, "api_base": endpoint.api_base},
+                DOCUMENT,
+                job.texts,
+                post,
+                pause,
+                time.monotonic,
+                # A text that is tried alone, since it got no answer before, must not look like a dead endpoint.
+                doubtful=not self.has_worked or job.job_id in self._doubtful,
             )
         except EmbeddingError as error:
             failure = error
+            self._doubtful.add(job.job_id)
             return Answered(job, None)
         finally:
             endpoints.give_back(endpoint, failure)
         self.has_worked = True
+        self._doubtful.discard(job.job_id)
         return Answered(job, [staged_row(key, *answer) for key, answer in zip(job.text_hashes, answers, strict=True)])

@@ -27,6 +27,8 @@ MAX_CHARACTERS = 32768
 MAX_REPLY_OVERHEAD = 131072
 MAX_REPLY_BYTES_PER_DIMENSION = 64
 PROBE_TEXT = "diabetes"
+# How long it is waited for where another text got no answer.
+PROBE_MS = 5000
 LARGEST_COMPONENT = {"vector": 3.4028235e38, "halfvec": 65504.0}
 RESERVED_PARAMS = ("model", "input")
 # What clients send to Ollama, which takes any key: no secret, and a word that error messages need.
@@ -52,10 +54,17 @@ class EmbeddingError(Exception):
     ``sqlstate`` is OE003 (unreachable, timeout, non-2xx), OE004 (a reply that makes no sense) or OE005 (a bad text).
     ``about_texts`` is true when the texts of the request may be the reason, so that a smaller batch is worth a try.
     ``unavailable`` is true when the endpoint is down or overloaded, which may pass without anybody's doing.
+    ``busy`` is for how many seconds an overloaded one wants to be left alone, None for other errors.
     """
 
     def __init__(
-        self, sqlstate: str, message: str, hint: str, about_texts: bool = False, unavailable: bool = False
+        self,
+        sqlstate: str,
+        message: str,
+        hint: str,
+        about_texts: bool = False,
+        unavailable: bool = False,
+        busy: Optional[float] = None,
     ) -> None:
         Exception.__init__(self, message)
         self.sqlstate = sqlstate
@@ -63,6 +72,7 @@ class EmbeddingError(Exception):
         self.hint = hint
         self.about_texts = about_texts
         self.unavailable = unavailable
+        self.busy = busy
 
 
 def prefixed(settings: Settings, role: str, texts: Sequence[str]) -> List[str]:
@@ -302,8 +312,8 @@ def embed_batch(
                 unavailable=status in (408, 429) or status >= 500,
             )
             if status in (429, 503):
-                wanted = retry_after(reply_headers)
-                backoff, final = max(backoff, wanted or 0.0), False
+                failure.busy = retry_after(reply_headers) or 0.0
+                backoff, final = max(backoff, failure.busy), False
             else:
                 final = status < 500 or attempt > settings["max_retries"]
         if final or clock() + backoff >= last_retry:
@@ -323,12 +333,19 @@ def embed(settings: Settings, role: str, texts: Sequence[str], post: Post, pause
 
 
 def embed_each(
-    settings: Settings, role: str, texts: Sequence[str], post: Post, pause: Pause, clock: Clock
+    settings: Settings,
+    role: str,
+    texts: Sequence[str],
+    post: Post,
+    pause: Pause,
+    clock: Clock,
+    doubtful: bool = False,
 ) -> List[Tuple[Optional[Vector], Optional[str]]]:
     """Return (vector, None) or (None, what is wrong) for each text: a bad text doesn't take its batch with it.
 
     A batch that fails is halved until the bad text stands alone, but only after a harmless text was embedded:
-    when that fails too, the endpoint or the configuration is wrong and the error is raised.
+    when that fails too, the endpoint or the configuration is wrong and the error is raised. For ``doubtful`` texts
+    no answer at all counts as a failure of the batch too: they may be what kills the endpoint, or keeps it busy.
     """
     results: List[Tuple[Optional[Vector], Optional[str]]] = [(None, text_problem(text)) for text in texts]
     sound = [position for position, (_, problem) in enumerate(results) if problem is None]
@@ -339,11 +356,13 @@ def embed_each(
         try:
             vectors = embed_batch(settings, role, [texts[position] for position in batch], post, pause, clock)
         except EmbeddingError as error:
-            if not error.about_texts:
+            no_answer = doubtful and error.unavailable and error.busy is None
+            if not error.about_texts and not no_answer:
                 raise
-            if not endpoint_works:
+            if not endpoint_works or no_answer:
+                short = {**settings, "timeout_ms": min(settings["timeout_ms"], PROBE_MS), "max_retries": 0}
                 try:
-                    embed_batch(settings, role, [PROBE_TEXT], post, pause, clock)
+                    embed_batch(short if no_answer else settings, role, [PROBE_TEXT], post, pause, clock)
                 except EmbeddingError:
                     raise error from None
                 endpoint_works = True

@@ -8,6 +8,8 @@ DECLARE
     c omop_emb.config := omop_emb.config_to_fill(config);
     held bigint[];
     hashes bytea[];
+    unanswered bytea[];
+    wanted bytea[];
 BEGIN
     IF NOT omop_emb.open_staging() THEN
         RAISE EXCEPTION 'concepts and terms are being reconciled' USING ERRCODE = 'lock_not_available';
@@ -55,7 +57,21 @@ BEGIN
         FROM answer a
         $sql$, omop_emb.embedding_table(c), c.storage)
         INTO embedded, reused, failed USING c, hashes;
-    DELETE FROM omop_emb.job j WHERE j.job_id = ANY (held) AND j.job_id IS DISTINCT FROM unfinished;
+    SELECT array_agg(u.text_hash) INTO unanswered
+    FROM omop_emb.job j, unnest(j.text_hashes) u (text_hash)
+    WHERE j.job_id = ANY (held) AND j.job_id IS DISTINCT FROM unfinished
+        AND NOT EXISTS (SELECT FROM pg_temp.omop_emb_staging s WHERE s.text_hash = u.text_hash);
+    IF unanswered IS NOT NULL THEN
+        -- Nobody wanted them when the job was leased. Those that came back were not queued anew, being in this job.
+        SELECT array_agg(p.text_hash) INTO wanted FROM omop_emb.pending_text(c, NULL, unanswered) p;
+        UPDATE omop_emb.job j
+        SET worker = NULL, leased_until = NULL, text_hashes = ARRAY(
+            SELECT u.text_hash FROM unnest(j.text_hashes) WITH ORDINALITY u (text_hash, position)
+            WHERE u.text_hash = ANY (wanted) ORDER BY u.position)
+        WHERE j.job_id = ANY (held) AND j.job_id IS DISTINCT FROM unfinished AND j.text_hashes && wanted;
+    END IF;
+    DELETE FROM omop_emb.job j
+    WHERE j.job_id = ANY (held) AND j.job_id IS DISTINCT FROM unfinished AND j.worker = merge_staged.worker;
     UPDATE omop_emb.job j
     SET text_hashes = ARRAY(
         SELECT u.text_hash FROM unnest(j.text_hashes) WITH ORDINALITY u (text_hash, position)
