@@ -11,8 +11,9 @@ BEGIN
     PERFORM FROM omop_emb.queue q WHERE q.concept_ids @> enqueue.concept_ids LIMIT 1 FOR KEY SHARE SKIP LOCKED;
     IF NOT FOUND THEN
         INSERT INTO omop_emb.queue (concept_ids) VALUES (enqueue.concept_ids);
-        PERFORM pg_notify('omop_emb', '');
     END IF;
+    -- Also for what is queued already: whoever was told of that may look before this transaction ends.
+    PERFORM pg_notify('omop_emb', '');
     IF EXISTS (SELECT FROM omop_emb.config c WHERE c.immediate_rows > 0) THEN
         PERFORM omop_emb.index_at_once(enqueue.concept_ids);
     END IF;
