@@ -185,7 +185,7 @@ def test_one_of_two_is_sick_for_a_while(db: psycopg.Connection, endpoint: Endpoi
         warnings: list[str] = []
 
         def show(step: str, done: int, total: int | None, note: str = "") -> None:
-            if done > 100:
+            if done > 20:
                 sick_until[0] = 0.0
 
         done = indexing.index(db, show=show, warn=warnings.append)

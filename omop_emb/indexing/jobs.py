@@ -20,7 +20,7 @@ COPY_STAGED = "COPY pg_temp.omop_emb_staging (text_hash, embedding, error) FROM 
 # See "Binary Format" in PostgreSQL's documentation of COPY.
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 # Who waits for a lock cannot renew leases.
-LOCK_TIMEOUT = "300ms"
+LOCK_TIMEOUT = "200ms"
 COPY_TRAILER = struct.pack(">h", -1)
 
 

@@ -15,7 +15,7 @@ from omop_emb.indexing.requests import Answered
 STORE_SECONDS = 0.04
 FEWEST_TEXTS, MOST_TEXTS = 4, 2048
 # How long the end of a pipeline waits for whoever reconciles or has locked the table of the vectors.
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.8
 LONGEST_STORE_SECONDS = 10.0
 
 
