@@ -13,7 +13,7 @@ from omop_emb.indexing.requests import Answered
 
 # A transaction takes about so long.
 STORE_SECONDS = 0.04
-FEWEST_TEXTS, MOST_TEXTS = 4, 2048
+FEWEST_TEXTS, FIRST_TEXTS, MOST_TEXTS = 1, 4, 2048
 # How long the end of a pipeline waits for whoever reconciles or has locked the table of the vectors.
 CLOSE_SECONDS = 0.8
 LONGEST_STORE_SECONDS = 10.0
@@ -36,7 +36,7 @@ class Storing:
         self._events = events
         self._waiting: list[Answered] = []
         self._changed = threading.Condition()
-        self._texts_per_store = FEWEST_TEXTS
+        self._texts_per_store = FIRST_TEXTS
         self._deadline: float | None = None
         self._flush = False
         self._threads = [threading.Thread(target=self._work, args=(jobs,), daemon=True) for jobs in queues]
@@ -114,7 +114,7 @@ class Storing:
         texts = self._texts(chosen)
         wanted = int(texts * STORE_SECONDS / max(time.monotonic() - started, 0.001))
         with self._changed:
-            self._texts_per_store = min(max(wanted, FEWEST_TEXTS), MOST_TEXTS, 2 * texts + FEWEST_TEXTS)
+            self._texts_per_store = min(max(wanted, FEWEST_TEXTS), MOST_TEXTS, 2 * texts + FIRST_TEXTS)
         self._events.put(Done(sum(answered.finishes for answered in chosen), texts, stored))
         return True
 
