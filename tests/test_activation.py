@@ -191,11 +191,13 @@ def test_a_configuration_deleted_while_it_is_built_ends_the_run_with_a_clear_err
     other = connect()
     deletion = threading.Thread(target=activation.drop, args=[other, "second"])
     size = sized(endpoint)
+    one_at_a_time = threading.Lock()
 
     def respond(request: dict[str, Any]) -> Answer | None:
-        if deletion.ident is None:
-            deletion.start()
-            time.sleep(0.3)
+        with one_at_a_time:
+            if deletion.ident is None:
+                deletion.start()
+                time.sleep(0.3)
         size(request)
         return None
 

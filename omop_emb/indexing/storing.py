@@ -14,8 +14,10 @@ from omop_emb.indexing.requests import Answered
 # A transaction takes about so long.
 STORE_SECONDS = 0.04
 FEWEST_TEXTS, FIRST_TEXTS, MOST_TEXTS = 1, 4, 2048
-# How long the end of a pipeline waits for whoever reconciles or has locked the table of the vectors.
-CLOSE_SECONDS = 0.8
+# How long the end of a pipeline takes at most to store what is left, and to wait for whoever reconciles or has locked
+# the table of the vectors.
+CLOSE_SECONDS = 1.0
+CLOSE_WAIT_SECONDS = 0.4
 LONGEST_STORE_SECONDS = 10.0
 
 
@@ -108,7 +110,12 @@ class Storing:
                 stored = jobs.store([answered.job.job_id for answered in chosen], rows, unfinished)
                 break
             except Reconciling:
-                if self._deadline is not None and time.monotonic() > self._deadline:
+                if (
+                    self._deadline is not None
+                    and time.monotonic() > self._deadline - CLOSE_SECONDS + CLOSE_WAIT_SECONDS
+                ):
+                    # Nor will the others find a better moment.
+                    self._deadline = time.monotonic()
                     return False
                 time.sleep(0.05)
         texts = self._texts(chosen)
