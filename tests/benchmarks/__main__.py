@@ -43,8 +43,8 @@ def main(names: tuple[str, ...], as_json: bool, large: bool, quick: bool, plot: 
     Every figure stands beside its limit; times are ratios to a baseline of the same run. A missed limit is reported,
     it is not an error.
 
-    search takes half an hour, most of which builds the indexes of 256,000 concepts; index takes an hour, for the same
-    reason; triggers takes minutes.
+    search takes half an hour, most of which builds the indexes of 256,000 concepts; index takes three quarters of
+    an hour, for the same reason; triggers takes minutes.
 
     quality measures how well the modes of a search find what gold pairs want, and what the index finds among real
     vectors. It runs only when named: it embeds 39,000 names with the bundled model, which takes most of its quarter of

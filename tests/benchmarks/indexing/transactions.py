@@ -13,7 +13,7 @@ from tests.benchmarks.progress import Progress
 LIMIT_MS = 100
 SECONDS_BETWEEN_SAMPLES = 0.003
 # So many concepts of an indexed database are there a second time, as new ones.
-ONE_IN = 50
+ONE_IN = 100
 
 ADD = """
     INSERT INTO cdm.concept
