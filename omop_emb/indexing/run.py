@@ -63,7 +63,8 @@ def index(
         def report(counts: Counts) -> None:
             done = counts.embedded + counts.failed
             note = f"{reused + counts.reused:,} reused, {counts.failed:,} failed"
-            show("embedding", done, max(total, done + counts.left), note)
+            if total or done or counts.left:
+                show("embedding", done, max(total, done + counts.left), note)
 
         if total:
             show("embedding", 0, total)
